@@ -5,22 +5,6 @@
 namespace baltoro::cli {
 namespace {
 
-const char* finish_name(llm::Finish finish) {
-  switch (finish) {
-    case llm::Finish::kStop:
-      return "stop";
-    case llm::Finish::kLength:
-      return "length";
-    case llm::Finish::kToolCalls:
-      return "tool_calls";
-    case llm::Finish::kCancelled:
-      return "cancelled";
-    case llm::Finish::kError:
-      return "error";
-  }
-  return "error";
-}
-
 class JsonOutput final : public ChatOutput {
  public:
   explicit JsonOutput(std::FILE* out) : out_(out) {}
@@ -55,7 +39,7 @@ class JsonOutput final : public ChatOutput {
   }
   void end_answer(const AnswerStats& stats) override {
     line({{"event", "end"},
-          {"finish", finish_name(stats.finish)},
+          {"finish", llm::finish_name(stats.finish)},
           {"tokens_prompt", stats.usage.tokens_prompt},
           {"tokens_cached", stats.usage.tokens_cached},
           {"tokens_output", stats.usage.tokens_output},

@@ -48,21 +48,6 @@ Result<std::string> prompt_text(const CompleteOptions& options) {
   return text;
 }
 
-const char* finish_name(llm::Finish finish) {
-  switch (finish) {
-    case llm::Finish::kLength:
-      return "length";
-    case llm::Finish::kCancelled:
-      return "cancelled";
-    case llm::Finish::kError:
-      return "error";
-    case llm::Finish::kStop:
-    case llm::Finish::kToolCalls:
-      break;
-  }
-  return "stop";
-}
-
 // Follows one completion and writes it as it comes: plain text, or JSON lines.
 class Completion {
  public:
@@ -117,7 +102,7 @@ class Completion {
     const llm::Usage& usage = finished_->usage;
     write(json::dump(json::Value(json::Object{{"event", "end"},
                                               {"choice", choice},
-                                              {"finish", finish_name(finished_->reason)},
+                                              {"finish", llm::finish_name(finished_->reason)},
                                               {"tokens_prompt", usage.tokens_prompt},
                                               {"tokens_cached", usage.tokens_cached},
                                               {"tokens_output", usage.tokens_output},
@@ -137,7 +122,7 @@ class Completion {
                usage.tokens_prompt, usage.tokens_cached, first_ - start_, usage.tokens_output, end_ - start_,
                usage.tokens_output > 1 && decode > 0 ? static_cast<double>(usage.tokens_output - 1) / decode : 0.0,
                static_cast<double>(memory.resident_bytes) / (1 << 20),
-               static_cast<double>(memory.peak_resident_bytes) / (1 << 20), finish_name(finished_->reason));
+               static_cast<double>(memory.peak_resident_bytes) / (1 << 20), llm::finish_name(finished_->reason));
   }
 
   static void write(std::string_view bytes) {

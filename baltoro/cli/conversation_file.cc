@@ -17,20 +17,7 @@ constexpr std::size_t kMaxCalls = 1'000;
 
 using text::Message;
 using text::Role;
-
-const char* role_name(Role role) {
-  switch (role) {
-    case Role::kSystem:
-      return "system";
-    case Role::kUser:
-      return "user";
-    case Role::kAssistant:
-      return "assistant";
-    case Role::kTool:
-      return "tool";
-  }
-  return "user";
-}
+using text::role_name;
 
 json::Value to_json(const Message& message) {
   json::Value out;

@@ -93,6 +93,7 @@ struct PrefillProgress {
   std::int64_t tokens_done, tokens_total;
 };
 enum class Finish : std::uint8_t { kStop, kLength, kToolCalls, kCancelled, kError };
+const char* finish_name(Finish finish);  // "stop", "length", "tool_calls", "cancelled", "error": logs and --json
 struct Finished {
   Finish reason = Finish::kStop;
   std::optional<std::string> stop_string;  // the stop string that ended it

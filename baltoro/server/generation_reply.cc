@@ -20,22 +20,6 @@ bool is_piece(const llm::Event& event) {
          std::holds_alternative<llm::ToolCallArguments>(event.body);
 }
 
-const char* finish_word(llm::Finish reason) {
-  switch (reason) {
-    case llm::Finish::kStop:
-      return "stop";
-    case llm::Finish::kLength:
-      return "length";
-    case llm::Finish::kToolCalls:
-      return "tool_calls";
-    case llm::Finish::kCancelled:
-      return "cancelled";
-    case llm::Finish::kError:
-      return "error";
-  }
-  return "?";
-}
-
 }  // namespace
 
 GenerationReply::GenerationReply(Parts parts, Metrics& metrics)
@@ -134,7 +118,7 @@ void GenerationReply::finished(std::int32_t choice, const llm::Finished& end) {
   ++finished_;
   add_usage(usage_, end.usage, choice, parts_.n);
   if (!finish_names_.empty()) finish_names_ += ',';
-  finish_names_ += finish_word(end.reason);
+  finish_names_ += llm::finish_name(end.reason);
   if (end.reason == llm::Finish::kError) fail(end.error);
   if (end.reason == llm::Finish::kCancelled) {
     fail({Errc::kUnavailable, "the server is shutting down before this answer was complete"});

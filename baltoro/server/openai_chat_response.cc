@@ -5,7 +5,7 @@
 namespace baltoro::server {
 namespace {
 
-const char* finish_name(llm::Finish reason) {
+const char* finish_reason(llm::Finish reason) {
   switch (reason) {
     case llm::Finish::kLength:
       return "length";
@@ -64,7 +64,7 @@ class ChatWriter final : public AnswerWriter {
       choice.has_logprobs = true;
       choice.logprobs.insert(choice.logprobs.end(), logprobs->tokens.begin(), logprobs->tokens.end());
     } else if (const auto* finished = std::get_if<llm::Finished>(&event.body)) {
-      choice.finish = finish_name(finished->reason);
+      choice.finish = finish_reason(finished->reason);
       add_usage(usage_, finished->usage, event.choice, head_.n);
     }
   }
@@ -189,7 +189,7 @@ class ChatStreamWriter final : public AnswerWriter {
     choice.emplace_back("index", index);
     choice.emplace_back("delta", std::move(fields));
     choice.emplace_back("logprobs", std::move(logprobs));
-    choice.emplace_back("finish_reason", finished ? json::Value(finish_name(finished->reason)) : json::Value());
+    choice.emplace_back("finish_reason", finished ? json::Value(finish_reason(finished->reason)) : json::Value());
     if (finished) choice.emplace_back("usage", usage_json(finished->usage));
     json::Object body = head_json(head_, "chat.completion.chunk");
     body.emplace_back("choices", json::Array{std::move(choice)});

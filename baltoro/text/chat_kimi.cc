@@ -22,19 +22,9 @@ std::string_view role_token(Role role) {
   return role == Role::kAssistant ? kAssistant : kSystem;
 }
 
-std::string_view role_name(const Message& message) {
-  if (message.name && !message.name->empty()) return *message.name;
-  switch (message.role) {
-    case Role::kSystem:
-      return "system";
-    case Role::kUser:
-      return "user";
-    case Role::kAssistant:
-      return "assistant";
-    case Role::kTool:
-      return "tool";
-  }
-  return {};
+// What stands for the speaker in the prompt.
+std::string_view speaker(const Message& message) {
+  return message.name && !message.name->empty() ? std::string_view(*message.name) : role_name(message.role);
 }
 
 void append_block(std::string_view name, std::string_view body, PromptBuilder& prompt) {
@@ -114,7 +104,7 @@ Status build_kimi(const Conversation& conversation, const RenderOptions& options
   for (std::size_t m = 0; m < messages.size(); ++m) {
     const Message& message = messages[m];
     prompt.control(role_token(message.role));
-    prompt.text(role_name(message));
+    prompt.text(speaker(message));
     prompt.control(kMiddle);
     if (&message == partial) {
       append_open_message(message, style, prompt);

@@ -12,6 +12,7 @@
 namespace baltoro::text {
 
 enum class Role : std::uint8_t { kSystem, kUser, kAssistant, kTool };
+const char* role_name(Role role);  // "system", "user", "assistant", "tool"
 
 struct ToolCall {
   std::string id;  // as the client knows it, or as the model wrote it
