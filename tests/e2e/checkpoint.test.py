@@ -47,7 +47,7 @@ def check_scheme(folder, scheme):
     plan = seen["memory_plan"]
     assert plan["kv_bytes"] == 3 * 128 * plan["kv_bytes_per_token"], "whole blocks of 64 tokens"
     assert sum(kind["bytes"] for kind in seen["by_kind"].values()) == seen["weight_bytes"]
-    assert "memory for 1 sequence of 4096 tokens" in run("inspect", folder).stdout
+    assert "memory for 1 sequence of 16384 tokens" in run("inspect", folder).stdout
 
     sums = folder + ".sha256"
     run("verify", folder, "--write-checksums", sums)
