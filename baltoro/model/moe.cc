@@ -8,6 +8,9 @@
 namespace baltoro::model {
 namespace {
 
+// The weights of one routed expert: the only way to them in a step.
+const FfnWeights& expert(const MoeWeights& w, std::int64_t e) { return w.experts[static_cast<std::size_t>(e)]; }
+
 // a.experts, a.weights [tokens, K].
 void choose_experts(const MoeWeights& w, std::int64_t tokens, const Context& c) {
   const std::int64_t experts = c.config.n_routed_experts, chosen = c.config.num_experts_per_tok;
@@ -61,10 +64,9 @@ void expand(const MoeWeights& w, Operand x, std::int64_t active, const Context& 
                       .y = c.a.gate + slot * width,
                       .ldy = width,
                       .tokens = c.a.first_slot[e + 1] - slot};
-      const FfnWeights& expert = w.experts[static_cast<std::size_t>(e)];
-      linear_rows(c, expert.gate, call, row, row + rows, worker);
+      linear_rows(c, expert(w, e).gate, call, row, row + rows, worker);
       call.y = c.a.up + slot * width;
-      linear_rows(c, expert.up, call, row, row + rows, worker);
+      linear_rows(c, expert(w, e).up, call, row, row + rows, worker);
       begin += rows;
     }
   });
@@ -79,7 +81,7 @@ void contract(const MoeWeights& w, Operand activated, std::int64_t active, const
       const std::int32_t e = c.a.active[i];
       const std::int64_t slot = c.a.first_slot[e];
       linear_rows(
-          c, w.experts[static_cast<std::size_t>(e)].down,
+          c, expert(w, e).down,
           {.x = {.data = activated.data + slot * activated.stride * c.operand_bytes(), .stride = activated.stride},
            .y = c.a.delta,
            .ldy = hidden,
