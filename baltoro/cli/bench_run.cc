@@ -60,13 +60,14 @@ class Bench {
     fill_cache();
   }
 
-  std::vector<BenchRow> run() {
+  Result<std::vector<BenchRow>> run() {
     std::vector<BenchRow> rows;
     for (const std::int64_t tokens : plan_.prefill_tokens) rows.push_back(prefill(tokens));
     for (const std::int64_t context : plan_.contexts) {
       for (const std::int64_t batch : plan_.decode_batches) rows.push_back(decode(batch, context));
     }
     progress_.finish();
+    BALTORO_TRY_STATUS(std::move(status_));
     return rows;
   }
 
@@ -194,7 +195,8 @@ class Bench {
                              .sequences = step.sequences,
                              .block_tables = tables_,
                              .logit_rows = step.logit_rows};
-    decoder_->forward(batch, *kv_, logits_, trace);
+    Status run = decoder_->forward(batch, *kv_, logits_, trace);
+    if (!run.ok() && status_.ok()) status_ = std::move(run);
   }
 
   std::shared_ptr<const model::Weights> weights_;
@@ -203,6 +205,7 @@ class Bench {
   std::unique_ptr<model::Decoder> decoder_;
   std::unique_ptr<model::KvCache> kv_;
   std::vector<float> logits_;
+  Status status_;  // of the first step that failed
   std::vector<model::BlockId> block_ids_;
   std::vector<std::span<const model::BlockId>> tables_;
   Progress progress_;
@@ -281,7 +284,7 @@ Result<BenchReport> run_bench(std::shared_ptr<const model::Weights> weights, con
   reset_peak_resident();
   BALTORO_TRY(auto kv, model::KvCache::create(config, options.math, blocks));
   BALTORO_TRY(auto decoder, model::Decoder::create(weights, options));
-  report.rows = Bench(std::move(weights), plan, std::move(decoder), std::move(kv)).run();
+  BALTORO_TRY(report.rows, Bench(std::move(weights), plan, std::move(decoder), std::move(kv)).run());
   report.peak_resident_bytes = process_memory().peak_resident_bytes;
   return report;
 }

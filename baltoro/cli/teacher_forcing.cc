@@ -167,7 +167,8 @@ class Runner {
     const std::span<float> logits(logits_.data(), count * static_cast<std::size_t>(config_.vocab_size));
     const model::Trace trace = make_trace(chunk);
     // With a trace the last layer computes rows it could skip: only when someone looks.
-    decoder_->forward(batch, *kv_, logits, file_ && (run_.hidden || run_.attention) ? &trace : nullptr);
+    BALTORO_TRY_STATUS(
+        decoder_->forward(batch, *kv_, logits, file_ && (run_.hidden || run_.attention) ? &trace : nullptr));
     const std::int64_t first_row = at + chunk.first_new;
     const auto fresh = logits.subspan(static_cast<std::size_t>(chunk.first_new * config_.vocab_size));
     BALTORO_TRY_STATUS(check_finite(fresh, first_row));

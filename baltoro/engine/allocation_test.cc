@@ -35,8 +35,9 @@ struct FlatRunner final : ModelRunner {
   std::int64_t num_blocks() const override { return 200; }
   std::int64_t max_batch_tokens() const override { return 64; }
   std::int64_t max_logit_rows() const override { return 16; }
-  void forward(const model::Batch&, std::span<float> logits) override {
+  Status forward(const model::Batch&, std::span<float> logits) override {
     for (std::size_t i = 0; i < logits.size(); ++i) logits[i] = static_cast<float>(i * 7 % 13);
+    return {};
   }
   void copy_block(model::BlockId, model::BlockId) override {}
 };

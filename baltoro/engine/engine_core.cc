@@ -108,7 +108,10 @@ bool EngineCore::step() {
   const auto start = std::chrono::steady_clock::now();
   const StepPlan& plan = scheduler_->plan();
   if (plan.chunks.empty()) return false;
-  run_model(plan);
+  if (const Status run = run_model(plan); !run.ok()) {
+    fail_all(run.error().code, run.error().message);
+    return true;
+  }
   scheduler_->commit();
   for (const Chunk& chunk : plan.chunks) finish_chunk(chunk);
   retire();
@@ -117,7 +120,7 @@ bool EngineCore::step() {
   return true;
 }
 
-void EngineCore::run_model(const StepPlan& plan) {
+Status EngineCore::run_model(const StepPlan& plan) {
   for (const BlockCopy& copy : plan.copies) runner_->copy_block(copy.from, copy.to);
   tokens_.clear();
   positions_.clear();
@@ -141,7 +144,7 @@ void EngineCore::run_model(const StepPlan& plan) {
                            .sequences = sequences_,
                            .block_tables = block_tables_,
                            .logit_rows = logit_rows_};
-  runner_->forward(batch, {logits_.get(), logit_rows_.size() * static_cast<std::size_t>(limits_.vocab_size)});
+  return runner_->forward(batch, {logits_.get(), logit_rows_.size() * static_cast<std::size_t>(limits_.vocab_size)});
 }
 
 void EngineCore::finish_chunk(const Chunk& chunk) {

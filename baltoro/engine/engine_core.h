@@ -25,10 +25,11 @@ class EngineCore {
   void add(RequestId id, Request request);
   void cancel(RequestId id);  // now; unknown ids are ignored
   void cancel_all();
-  // One batch through the model and its events. False: there was nothing to do.
+  // One batch through the model and its events. False: there was nothing to do. When the model fails, so do all
+  // requests: see fail_all.
   bool step();
-  // After an exception out of step(), when nobody knows which rows are whole: ends every request with that error and
-  // starts from an empty cache.
+  // After an exception or error in a step, when nobody knows which rows are whole: ends every request with that error
+  // and starts from an empty cache.
   void fail_all(Errc code, std::string_view message);
 
   bool idle() const { return requests_.empty(); }
@@ -40,7 +41,7 @@ class EngineCore {
   Status check_integrity() const;
 
  private:
-  void run_model(const StepPlan& plan);
+  Status run_model(const StepPlan& plan);
   void finish_chunk(const Chunk& chunk);
   void report_progress(const Sequence& sequence);
   void report_prompt_row(Sequence& sequence, std::int64_t row, std::span<const float> logits);

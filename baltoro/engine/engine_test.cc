@@ -236,7 +236,7 @@ TEST(Engine, ASinkThatThrowsFailsAlone) {
   EXPECT_EQ(rig.engine.stats().requests_finished, 1);
 }
 
-// A model that goes wrong: NaN logits, or an exception out of a step.
+// A model that goes wrong: NaN logits, an error, or an exception out of a step.
 struct FaultyRunner final : ModelRunner {
   explicit FaultyRunner(bool throws) : throws_(throws) {}
   std::int64_t vocab_size() const override { return 10; }
@@ -244,22 +244,24 @@ struct FaultyRunner final : ModelRunner {
   std::int64_t num_blocks() const override { return 16; }
   std::int64_t max_batch_tokens() const override { return 64; }
   std::int64_t max_logit_rows() const override { return 4; }
-  void forward(const model::Batch& batch, std::span<float> logits) override {
+  Status forward(const model::Batch& batch, std::span<float> logits) override {
     if (throws_ && batch.tokens[0] == 9) throw std::bad_alloc();
+    if (batch.tokens[0] == 7) return Error{Errc::kIo, "[test] the disk is gone"};
     std::fill(logits.begin(), logits.end(), batch.tokens[0] == 8 ? std::numeric_limits<float>::quiet_NaN() : 0.0f);
+    return {};
   }
   void copy_block(model::BlockId, model::BlockId) override {}
   bool throws_;
 };
 
 TEST(Engine, AFaultOfTheModelEndsTheRequestNotTheEngine) {
-  for (const TokenId trigger : {8, 9}) {
+  for (const TokenId trigger : {7, 8, 9}) {
     Engine engine(std::make_unique<FaultyRunner>(true), {});
     auto bad = std::make_shared<Waiting>();
     ASSERT_TRUE(engine.submit(request_of({trigger}, 10, bad)).ok());
     bad->wait_end();
     EXPECT_EQ(bad->finish(), FinishReason::kError);
-    EXPECT_EQ(bad->error().code, trigger == 8 ? Errc::kInternal : Errc::kResourceExhausted);
+    EXPECT_EQ(bad->error().code, trigger == 7 ? Errc::kIo : trigger == 8 ? Errc::kInternal : Errc::kResourceExhausted);
     EXPECT_FALSE(bad->error().message.empty());
     auto good = std::make_shared<Waiting>();
     Request request = request_of({1}, 4, good);

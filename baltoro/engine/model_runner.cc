@@ -14,8 +14,8 @@ std::int64_t DecoderRunner::num_blocks() const { return kv_->num_blocks(); }
 std::int64_t DecoderRunner::max_batch_tokens() const { return decoder_->options().max_batch_tokens; }
 std::int64_t DecoderRunner::max_logit_rows() const { return decoder_->options().max_logit_rows; }
 
-void DecoderRunner::forward(const model::Batch& batch, std::span<float> logits) {
-  decoder_->forward(batch, *kv_, logits);
+Status DecoderRunner::forward(const model::Batch& batch, std::span<float> logits) {
+  return decoder_->forward(batch, *kv_, logits);
 }
 
 void DecoderRunner::copy_block(model::BlockId from, model::BlockId to) { kv_->copy_block(from, to); }

@@ -20,7 +20,7 @@ class ModelRunner {
   virtual std::int64_t max_batch_tokens() const = 0;
   virtual std::int64_t max_logit_rows() const = 0;
   // See model::Decoder::forward. Engine thread only.
-  virtual void forward(const model::Batch& batch, std::span<float> logits) = 0;
+  virtual Status forward(const model::Batch& batch, std::span<float> logits) = 0;
   virtual void copy_block(model::BlockId from, model::BlockId to) = 0;
 };
 
@@ -33,7 +33,7 @@ class DecoderRunner final : public ModelRunner {
   std::int64_t num_blocks() const override;
   std::int64_t max_batch_tokens() const override;
   std::int64_t max_logit_rows() const override;
-  void forward(const model::Batch& batch, std::span<float> logits) override;
+  Status forward(const model::Batch& batch, std::span<float> logits) override;
   void copy_block(model::BlockId from, model::BlockId to) override;
 
  private:

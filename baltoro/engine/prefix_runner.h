@@ -49,7 +49,7 @@ class PrefixRunner final : public ModelRunner {
   std::int64_t max_batch_tokens() const override { return options_.max_batch_tokens; }
   std::int64_t max_logit_rows() const override { return options_.max_logit_rows; }
 
-  void forward(const model::Batch& batch, std::span<float> logits) override {
+  Status forward(const model::Batch& batch, std::span<float> logits) override {
     ++log_->forwards;
     log_->rows += static_cast<std::int64_t>(batch.tokens.size());
     check_shape(batch, logits);
@@ -58,7 +58,10 @@ class PrefixRunner final : public ModelRunner {
     for (std::size_t i = 0; i < batch.tokens.size(); ++i) {
       const auto table = batch.block_tables[static_cast<std::size_t>(batch.sequences[i])];
       const auto position = static_cast<std::size_t>(batch.positions[i]);
-      if (position / kBlockTokens >= table.size()) return fail("a position has no block");
+      if (position / kBlockTokens >= table.size()) {
+        fail("a position has no block");
+        return {};
+      }
       const BlockId block = table[position / kBlockTokens];
       if (!written.emplace(block, position % kBlockTokens).second) fail("two tokens write one row");
       slots_[index_of(block)][position % kBlockTokens] = {batch.tokens[i], batch.positions[i]};
@@ -67,6 +70,7 @@ class PrefixRunner final : public ModelRunner {
       std::copy(row.begin(), row.end(), logits.begin() + static_cast<std::ptrdiff_t>(next_row++ * row.size()));
     }
     if (next_row != batch.logit_rows.size()) fail("logit rows are not ascending");
+    return {};
   }
 
   void copy_block(BlockId from, BlockId to) override {

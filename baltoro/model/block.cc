@@ -36,8 +36,8 @@ std::int64_t keep_rows(std::span<const std::int32_t> rows, const Context& c) {
   return static_cast<std::int64_t>(rows.size());
 }
 
-std::int64_t block_forward(const LayerWeights& w, std::int64_t layer, const Step& step,
-                           std::optional<std::span<const std::int32_t>> keep, const Context& c) {
+Result<std::int64_t> block_forward(const LayerWeights& w, std::int64_t layer, const Step& step,
+                                   std::optional<std::span<const std::int32_t>> keep, const Context& c) {
   std::int64_t tokens = step.tokens();
   norm(w.input_norm, tokens, c);             // x -> normed [T, D]
   mla_forward(w.attention, layer, step, c);  // normed -> delta [T, D], appends to the KV cache
@@ -45,11 +45,11 @@ std::int64_t block_forward(const LayerWeights& w, std::int64_t layer, const Step
   add(tokens, c);  // x += delta
 
   if (keep) tokens = keep_rows(*keep, c);
-  if (tokens == 0) return 0;
+  if (tokens == 0) return std::int64_t{0};
 
   norm(w.post_attention_norm, tokens, c);
   if (w.moe) {
-    moe_forward(*w.moe, layer, tokens, step.trace, c);
+    BALTORO_TRY_STATUS(moe_forward(*w.moe, layer, tokens, step.trace, c));
   } else {
     dense_forward(*w.dense, tokens, c);
   }

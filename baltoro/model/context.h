@@ -9,6 +9,7 @@
 #include "baltoro/kernels/kernels.h"
 #include "baltoro/model/activations.h"
 #include "baltoro/model/decoder.h"
+#include "baltoro/model/expert_source.h"
 #include "baltoro/model/kv_cache.h"
 
 namespace baltoro::model {
@@ -22,6 +23,7 @@ struct Context {
   float softmax_scale;
   const kernels::Kernels& kernels;
   ThreadPool& pool;
+  ExpertSource& experts;
   Activations a;
 
   std::int64_t operand_bytes() const { return math == Math::kExact ? 2 : 4; }

@@ -100,6 +100,7 @@ struct Decoder::Impl {
         options(o),
         rope(make_rope(weights->config)),
         pool(activation_sizes(o).threads),
+        experts(std::make_unique<MappedExperts>(*weights)),
         arena(std::move(memory)),
         context{.config = weights->config,
                 .math = o.math,
@@ -109,12 +110,14 @@ struct Decoder::Impl {
                 .softmax_scale = static_cast<float>(weights->config.softmax_scale()),
                 .kernels = kernels::kernels(isa),
                 .pool = pool,
+                .experts = *experts,
                 .a = lay_out_activations(weights->config, activation_sizes(o), arena.get(), &arena_bytes)} {}
 
   std::shared_ptr<const Weights> weights;
   DecoderOptions options;
   Rope rope;
   ThreadPool pool;
+  std::unique_ptr<ExpertSource> experts;
   std::unique_ptr<std::byte, FreeDeleter> arena;
   std::int64_t arena_bytes = 0;
   Context context;
@@ -151,7 +154,7 @@ Result<std::unique_ptr<Decoder>> Decoder::create(std::shared_ptr<const Weights> 
 Decoder::Decoder(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Decoder::~Decoder() = default;
 
-void Decoder::forward(const Batch& batch, KvCache& kv, std::span<float> logits, const Trace* trace) {
+Status Decoder::forward(const Batch& batch, KvCache& kv, std::span<float> logits, const Trace* trace) {
   const Weights& w = *impl_->weights;
   const Context& c = impl_->context;
   check_batch(batch, w.config, impl_->options, kv);
@@ -162,16 +165,17 @@ void Decoder::forward(const Batch& batch, KvCache& kv, std::span<float> logits, 
   const Step step{.batch = batch, .kv = kv, .trace = trace};
   const std::int64_t last = w.config.num_hidden_layers - 1;
   for (std::int64_t layer = 0; layer < last; ++layer) {
-    block_forward(w.layers[static_cast<std::size_t>(layer)], layer, step, std::nullopt, c);
+    BALTORO_TRY_STATUS(block_forward(w.layers[static_cast<std::size_t>(layer)], layer, step, std::nullopt, c));
   }
   // A trace shows all rows of every layer; without one the last layer finishes only the rows whose logits are wanted.
   const auto keep = trace == nullptr ? std::optional(batch.logit_rows) : std::nullopt;
-  block_forward(w.layers[static_cast<std::size_t>(last)], last, step, keep, c);
+  BALTORO_TRY_STATUS(block_forward(w.layers[static_cast<std::size_t>(last)], last, step, keep, c));
   const std::int64_t rows =
       trace == nullptr ? static_cast<std::int64_t>(batch.logit_rows.size()) : keep_rows(batch.logit_rows, c);
-  if (rows == 0) return;
+  if (rows == 0) return {};
   norm_rows(c, c.a.x, w.config.hidden_size, w.norm, c.norm_eps, c.a.normed, rows);
   linear(c, w.lm_head, round_rows(c, c.a.normed, rows, w.config.hidden_size, c.a.operand), logits.data(), rows);
+  return {};
 }
 
 const Weights& Decoder::weights() const { return *impl_->weights; }

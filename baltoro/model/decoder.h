@@ -54,8 +54,9 @@ class Decoder {
   ~Decoder();
 
   // Runs one step: writes the KV rows of all T tokens and logits [logit_rows.size(), V] f32. CHECKs the batch's shape:
-  // the caller has validated ids and positions. One thread at a time.
-  void forward(const Batch& batch, KvCache& kv, std::span<float> logits, const Trace* trace = nullptr);
+  // the caller has validated ids and positions. One thread at a time. An error (weights that could not be read from
+  // disk) leaves the KV rows of all T tokens undefined.
+  Status forward(const Batch& batch, KvCache& kv, std::span<float> logits, const Trace* trace = nullptr);
 
   const Weights& weights() const;
   const DecoderOptions& options() const;

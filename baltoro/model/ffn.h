@@ -9,7 +9,8 @@ namespace baltoro::model {
 //   x [tokens, D] operand, outside the FFN buffers    y [tokens, D] f32
 void ffn_forward(const FfnWeights& w, Operand x, float* y, std::int64_t tokens, const Context& c);
 
-// a.activated = silu(a.gate) * a.up for rows of `width` values, rounded to the operand type.
-Operand activate(std::int64_t rows, std::int64_t width, const Context& c);
+// a.activated = silu(a.gate) * a.up for rows [first, end) of `width` values, rounded to the operand type. Returns all
+// of a.activated.
+Operand activate(std::int64_t first, std::int64_t end, std::int64_t width, const Context& c);
 
 }  // namespace baltoro::model

@@ -88,7 +88,7 @@ class Run {
   }
 
   // Logits [tokens, V] of tokens that follow those given before.
-  std::vector<float> append(std::span<const std::int32_t> tokens, const Trace* trace) {
+  Result<std::vector<float>> append(std::span<const std::int32_t> tokens, const Trace* trace) {
     std::vector<std::int32_t> positions(tokens.size());
     std::iota(positions.begin(), positions.end(), length_);
     std::vector<std::int32_t> rows(tokens.size());
@@ -97,7 +97,7 @@ class Run {
     length_ += static_cast<std::int32_t>(tokens.size());
     const std::span<const BlockId> table(blocks_);
     std::vector<float> logits(tokens.size() * vocab_);
-    decoder_->forward({tokens, positions, sequences, {&table, 1}, rows}, *kv_, logits, trace);
+    BALTORO_TRY_STATUS(decoder_->forward({tokens, positions, sequences, {&table, 1}, rows}, *kv_, logits, trace));
     return logits;
   }
 
@@ -184,7 +184,7 @@ Result<GoldenReplay> replay(const std::shared_ptr<const Weights>& weights, const
   BALTORO_TRY(Run run, Run::create(weights, golden, options));
   LayerWatch watch(golden, weights->config, result);
   const Trace trace = watch.trace();
-  std::vector<float> logits = run.append(golden.tokens, own ? &trace : nullptr);
+  BALTORO_TRY(std::vector<float> logits, run.append(golden.tokens, own ? &trace : nullptr));
   BALTORO_TRY_STATUS(watch.status());
   result.logits = distance(logits, expected);
   if (!own) return result;
@@ -193,7 +193,7 @@ Result<GoldenReplay> replay(const std::shared_ptr<const Weights>& weights, const
     const auto token = static_cast<std::int32_t>(std::max_element(row.begin(), row.end()) - row.begin());
     ++result.greedy;
     if (token == wanted) ++result.greedy_alike;
-    logits = run.append({&wanted, 1}, nullptr);  // the golden's token, so that one near tie counts once
+    BALTORO_TRY(logits, run.append({&wanted, 1}, nullptr));  // the golden's token, so that one near tie counts once
   }
   return result;
 }

@@ -8,8 +8,15 @@
 namespace baltoro::model {
 namespace {
 
+// Active experts [first, end), whose weights can be read.
+struct Wave {
+  std::span<const FfnWeights> experts;  // [E] of the layer
+  std::int64_t first = 0;
+  std::int64_t end = 0;
+};
+
 // The weights of one routed expert: the only way to them in a step.
-const FfnWeights& expert(const MoeWeights& w, std::int64_t e) { return w.experts[static_cast<std::size_t>(e)]; }
+const FfnWeights& expert(const Wave& wave, std::int64_t e) { return wave.experts[static_cast<std::size_t>(e)]; }
 
 // a.experts, a.weights [tokens, K].
 void choose_experts(const MoeWeights& w, std::int64_t tokens, const Context& c) {
@@ -50,13 +57,13 @@ std::int64_t group_by_expert(std::int64_t tokens, const Context& c) {
   return active;
 }
 
-// a.gate, a.up [slots, M]: both projections of every slot's token by its expert.
-void expand(const MoeWeights& w, Operand x, std::int64_t active, const Context& c) {
+// a.gate, a.up [slots, M]: both projections of every slot's token by its expert, for the slots of a wave.
+void expand(const Wave& wave, Operand x, const Context& c) {
   const std::int64_t width = c.config.moe_intermediate_size;
-  const std::int64_t count = active * width;
+  const std::int64_t count = (wave.end - wave.first) * width;
   c.pool.parallel_for(count, row_grain(c, count), [&](std::int64_t begin, std::int64_t end, int worker) {
     while (begin < end) {
-      const std::int32_t e = c.a.active[begin / width];
+      const std::int32_t e = c.a.active[wave.first + begin / width];
       const std::int64_t row = begin % width, rows = std::min(end - begin, width - row);
       const std::int64_t slot = c.a.first_slot[e];
       LinearCall call{.x = x,
@@ -64,24 +71,24 @@ void expand(const MoeWeights& w, Operand x, std::int64_t active, const Context& 
                       .y = c.a.gate + slot * width,
                       .ldy = width,
                       .tokens = c.a.first_slot[e + 1] - slot};
-      linear_rows(c, expert(w, e).gate, call, row, row + rows, worker);
+      linear_rows(c, expert(wave, e).gate, call, row, row + rows, worker);
       call.y = c.a.up + slot * width;
-      linear_rows(c, expert(w, e).up, call, row, row + rows, worker);
+      linear_rows(c, expert(wave, e).up, call, row, row + rows, worker);
       begin += rows;
     }
   });
 }
 
-// delta += weight * W_down activated for every slot. A worker owns columns of delta and walks the experts in ascending
-// order: the order of a token's sum is fixed without a buffer per slot.
-void contract(const MoeWeights& w, Operand activated, std::int64_t active, const Context& c) {
+// delta += weight * W_down activated for every slot of a wave. A worker owns columns of delta and walks the experts in
+// ascending order: the order of a token's sum is fixed without a buffer per slot.
+void contract(const Wave& wave, Operand activated, const Context& c) {
   const std::int64_t hidden = c.config.hidden_size;
   c.pool.parallel_for(hidden, row_grain(c, hidden), [&](std::int64_t begin, std::int64_t end, int worker) {
-    for (std::int64_t i = 0; i < active; ++i) {
+    for (std::int64_t i = wave.first; i < wave.end; ++i) {
       const std::int32_t e = c.a.active[i];
       const std::int64_t slot = c.a.first_slot[e];
       linear_rows(
-          c, expert(w, e).down,
+          c, expert(wave, e).down,
           {.x = {.data = activated.data + slot * activated.stride * c.operand_bytes(), .stride = activated.stride},
            .y = c.a.delta,
            .ldy = hidden,
@@ -93,9 +100,26 @@ void contract(const MoeWeights& w, Operand activated, std::int64_t active, const
   });
 }
 
+// The routed experts, as they become readable. delta is summed in memory, so where one wave ends and the next begins
+// does not show in the result.
+Status routed_experts(Operand x, std::int64_t active, const Context& c) {
+  const auto slot_of = [&c](std::int64_t i) { return c.a.first_slot[c.a.active[i]]; };
+  Wave wave;
+  while (wave.end < active) {
+    wave.first = wave.end;
+    BALTORO_TRY(wave.end, c.experts.wait(wave.first));
+    wave.experts = c.experts.weights();
+    expand(wave, x, c);
+    const std::int64_t end_slot = c.a.first_slot[c.a.active[wave.end - 1] + 1];
+    contract(wave, activate(slot_of(wave.first), end_slot, c.config.moe_intermediate_size, c), c);
+    c.experts.finish(wave.end);
+  }
+  return {};
+}
+
 }  // namespace
 
-void moe_forward(const MoeWeights& w, std::int64_t layer, std::int64_t tokens, const Trace* trace, const Context& c) {
+Status moe_forward(const MoeWeights& w, std::int64_t layer, std::int64_t tokens, const Trace* trace, const Context& c) {
   choose_experts(w, tokens, c);
   const std::int64_t slots = tokens * c.config.num_experts_per_tok;
   if (trace != nullptr && trace->routing) {
@@ -103,6 +127,7 @@ void moe_forward(const MoeWeights& w, std::int64_t layer, std::int64_t tokens, c
     trace->routing(layer, {c.a.experts, n}, {c.a.weights, n});
   }
   const std::int64_t active = group_by_expert(tokens, c);
+  c.experts.begin(layer, {c.a.active, static_cast<std::size_t>(active)}, c.a.first_slot, tokens);
 
   const Operand x = round_rows(c, c.a.normed, tokens, c.config.hidden_size, c.a.operand);
   if (w.shared) {
@@ -110,8 +135,7 @@ void moe_forward(const MoeWeights& w, std::int64_t layer, std::int64_t tokens, c
   } else {
     std::fill_n(c.a.delta, tokens * c.config.hidden_size, 0.0f);
   }
-  expand(w, x, active, c);
-  contract(w, activate(slots, c.config.moe_intermediate_size, c), active, c);
+  return routed_experts(x, active, c);
 }
 
 }  // namespace baltoro::model

@@ -245,7 +245,7 @@ TEST(Synth, LogitsAndRoutingAreSane) {
     for (const std::int32_t expert : experts) ++counts[static_cast<std::size_t>(expert)];
   };
   std::vector<float> logits(static_cast<std::size_t>(kTokens * config.vocab_size));
-  (*decoder)->forward({tokens, positions, sequences, {&table, 1}, positions}, **kv, logits, &trace);
+  ASSERT_TRUE((*decoder)->forward({tokens, positions, sequences, {&table, 1}, positions}, **kv, logits, &trace).ok());
   double squares = 0;
   for (const double x : logits) squares += x * x;
   const double deviation = std::sqrt(squares / static_cast<double>(logits.size()));

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "baltoro/base/check.h"
 #include "baltoro/model/decoder.h"
 
 namespace baltoro::test {
@@ -47,8 +48,9 @@ class ForwardRun {
     const std::span<const model::BlockId> table(blocks_);
     std::vector<float> logits(tokens.size() * static_cast<std::size_t>(config_->vocab_size));
     const model::Trace callbacks = trace == nullptr ? model::Trace{} : recorder(*trace);
-    decoder_->forward({tokens, positions, sequences, {&table, 1}, rows}, *kv_, logits,
-                      trace == nullptr ? nullptr : &callbacks);
+    const Status run = decoder_->forward({tokens, positions, sequences, {&table, 1}, rows}, *kv_, logits,
+                                         trace == nullptr ? nullptr : &callbacks);
+    BALTORO_CHECK(run.ok(), "a forward over mapped weights");
     return logits;
   }
 

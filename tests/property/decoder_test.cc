@@ -71,7 +71,7 @@ TEST_P(DecoderOnRandomModels, ForwardAllocatesNothing) {
     const Prompt prompt(weights->config, 100, random);
     std::vector<float> logits(2 * static_cast<std::size_t>(weights->config.vocab_size));
     const std::int64_t before = allocations.load();
-    decoder->forward(prompt.batch(), *kv, logits);
+    ASSERT_TRUE(decoder->forward(prompt.batch(), *kv, logits).ok());
     EXPECT_EQ(allocations.load(), before) << "seed " << seed;
   }
   const std::int64_t before = allocations.load();
@@ -99,7 +99,7 @@ TEST_P(DecoderOnRandomModels, TraceChangesNothing) {
     const auto kv = *KvCache::create(config, GetParam(), 4);
     const Prompt prompt(config, 70, random);
     std::vector<float> plain(2 * static_cast<std::size_t>(config.vocab_size)), traced(plain.size());
-    decoder->forward(prompt.batch(), *kv, plain);
+    ASSERT_TRUE(decoder->forward(prompt.batch(), *kv, plain).ok());
 
     std::int64_t attention = 0, hidden = 0, routing = 0;
     const std::size_t rows = 70 * static_cast<std::size_t>(config.hidden_size);
@@ -115,7 +115,7 @@ TEST_P(DecoderOnRandomModels, TraceChangesNothing) {
       }
       ++routing;
     };
-    decoder->forward(prompt.batch(), *kv, traced, &trace);
+    ASSERT_TRUE(decoder->forward(prompt.batch(), *kv, traced, &trace).ok());
     EXPECT_EQ(plain, traced) << "seed " << seed;
     EXPECT_EQ(attention, config.num_hidden_layers);
     EXPECT_EQ(hidden, config.num_hidden_layers);
@@ -136,7 +136,7 @@ TEST_P(DecoderOnRandomModels, NanWeightsDoNotCrash) {
     const auto kv = *KvCache::create(config, GetParam(), 4);
     const Prompt prompt(config, 66, random);
     std::vector<float> logits(2 * static_cast<std::size_t>(config.vocab_size));
-    decoder->forward(prompt.batch(), *kv, logits);
+    ASSERT_TRUE(decoder->forward(prompt.batch(), *kv, logits).ok());
     EXPECT_TRUE(std::isnan(logits.back()));
   }
 }
@@ -156,7 +156,7 @@ TEST(Decoder, LastPositionOfTheLongestContext) {
     const auto decoder = *Decoder::create(weights, {.math = math, .threads = 2, .max_batch_tokens = 2});
     const auto kv = *KvCache::create(config, math, 2);
     auto& out = logits.emplace_back(static_cast<std::size_t>(config.vocab_size));
-    decoder->forward({tokens, positions, sequences, {&table, 1}, rows}, *kv, out);
+    ASSERT_TRUE(decoder->forward({tokens, positions, sequences, {&table, 1}, rows}, *kv, out).ok());
   }
   double difference = 0, norm = 0;
   for (std::size_t i = 0; i < logits[0].size(); ++i) {

@@ -86,7 +86,7 @@ class Runner {
     }
     const auto vocab = static_cast<std::size_t>(vocab_);
     std::vector<float> logits(logit_rows.size() * vocab, std::nanf(""));
-    decoder_->forward({tokens, positions, owners, tables, logit_rows}, *kv_, logits);
+    EXPECT_TRUE(decoder_->forward({tokens, positions, owners, tables, logit_rows}, *kv_, logits).ok());
     for (std::size_t r = 0; r < logit_rows.size(); ++r) {
       const auto t = static_cast<std::size_t>(logit_rows[r]);
       Row& row = rows.emplace_back(Row{static_cast<std::size_t>(owners[t]), static_cast<std::size_t>(positions[t]),
