@@ -34,7 +34,7 @@ if(BALTORO_BENCH)
   find_package(benchmark REQUIRED)
 endif()
 
-baltoro_room(base LIBS fmt::fmt simdjson::simdjson OpenSSL::Crypto)
+baltoro_room(base LIBS fmt::fmt simdjson::simdjson OpenSSL::Crypto PkgConfig::liburing)
 baltoro_room(tensor USES base)
 baltoro_room(kernels USES tensor base)
 baltoro_room(model USES kernels tensor base LIBS fmt::fmt)

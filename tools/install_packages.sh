@@ -34,4 +34,4 @@ need_packages() {
 }
 
 BUILD_PACKAGES="g++ cmake ninja-build pkg-config libfmt-dev libsimdjson-dev libcli11-dev libssl-dev libboost1.81-dev \
-libedit-dev libgtest-dev libgmock-dev"
+libedit-dev liburing-dev libgtest-dev libgmock-dev"

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "baltoro/base/result.h"
+
+namespace baltoro {
+
+// Offsets, lengths and addresses of reads that pass the page cache by are multiples of this many bytes: no disk has
+// larger sectors.
+inline constexpr std::int64_t kReadAlignment = 4096;
+
+// A range of a file that is to be in memory.
+struct BlockRead {
+  std::uint32_t tag = 0;      // names the read: at most one of a tag at a time, under BlockReaderLimits::tags
+  int file = 0;               // as opened
+  std::int64_t offset = 0;    // multiple of kReadAlignment
+  std::int64_t bytes = 0;     // that must come, at least 1
+  std::byte* into = nullptr;  // aligned to kReadAlignment, with room for `bytes` rounded up to it
+};
+
+enum class Urgency : std::uint8_t { kNow, kLater };  // nothing of kLater starts while something of kNow waits
+
+// Since the reader was made.
+struct BlockReaderStats {
+  std::int64_t bytes_read = 0;  // from the device, with the edges that alignment adds
+  double busy_seconds = 0;      // while anything was under way
+};
+
+// Reads ranges of files in the background, in the order asked. Thread-safe; allocates nothing after creation unless a
+// read fails.
+class BlockReader {
+ public:
+  // Called once for each read, from a thread of the reader's, without locks: may call read() and hurry(). An error says
+  // which file and why: kIo, or kCorrupt when the file ends early.
+  using Done = std::function<void(std::uint32_t tag, Status status)>;
+
+  // Forgets what has not begun, and waits for what has: no `into` is written to afterwards and no Done called.
+  virtual ~BlockReader() = default;
+  virtual void read(const BlockRead& read, Urgency urgency) = 0;
+  virtual void hurry(std::uint32_t tag) = 0;  // a read of kLater that has not ended becomes one of kNow
+  virtual BlockReaderStats stats() const = 0;
+  virtual std::string way() const = 0;  // how it reads, for logs: "io_uring, O_DIRECT"
+};
+
+}  // namespace baltoro
