@@ -10,13 +10,14 @@
 #include <utility>
 
 #include "baltoro/base/file.h"
+#include "baltoro/base/huge_pages.h"
 
 namespace baltoro {
 
 Result<MappedFile> MappedFile::open(const std::string& path) {
   BALTORO_TRY(OpenedFile file, open_regular(path));
   if (file.bytes == 0) return Error{Errc::kCorrupt, "[file] " + path + ": it is empty"};
-  void* data = ::mmap(nullptr, file.bytes, PROT_READ, MAP_PRIVATE | MAP_NORESERVE, file.fd.get(), 0);
+  void* data = map_for_huge_pages(file.fd.get(), file.bytes, PROT_READ);
   if (data == MAP_FAILED) return io_error("cannot map " + std::to_string(file.bytes) + " bytes of", path, errno);
   MappedFile mapped;
   mapped.data_ = static_cast<const std::byte*>(data);

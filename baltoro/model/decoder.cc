@@ -5,10 +5,10 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <thread>
 
 #include "baltoro/base/check.h"
+#include "baltoro/base/huge_pages.h"
 #include "baltoro/model/block.h"
 #include "baltoro/model/context.h"
 #include "baltoro/model/rope.h"
@@ -18,10 +18,6 @@ namespace {
 
 constexpr std::int64_t kMaxBatchTokens = 1 << 16;
 constexpr int kMaxThreads = 1024;
-
-struct FreeDeleter {
-  void operator()(std::byte* p) const { std::free(p); }
-};
 
 int resolve_threads(int wanted) {
   if (wanted > 0) return wanted;
@@ -94,8 +90,7 @@ void check_batch(const Batch& batch, const ModelConfig& config, const DecoderOpt
 }  // namespace
 
 struct Decoder::Impl {
-  Impl(std::shared_ptr<const Weights> w, DecoderOptions o, kernels::Isa isa,
-       std::unique_ptr<std::byte, FreeDeleter> memory)
+  Impl(std::shared_ptr<const Weights> w, DecoderOptions o, kernels::Isa isa, HugeBuffer memory)
       : weights(std::move(w)),
         options(o),
         rope(make_rope(weights->config)),
@@ -111,14 +106,14 @@ struct Decoder::Impl {
                 .kernels = kernels::kernels(isa),
                 .pool = pool,
                 .experts = *experts,
-                .a = lay_out_activations(weights->config, activation_sizes(o), arena.get(), &arena_bytes)} {}
+                .a = lay_out_activations(weights->config, activation_sizes(o), arena.data(), &arena_bytes)} {}
 
   std::shared_ptr<const Weights> weights;
   DecoderOptions options;
   Rope rope;
   ThreadPool pool;
   std::unique_ptr<ExpertSource> experts;
-  std::unique_ptr<std::byte, FreeDeleter> arena;
+  HugeBuffer arena;
   std::int64_t arena_bytes = 0;
   Context context;
 
@@ -142,13 +137,10 @@ Result<std::unique_ptr<Decoder>> Decoder::create(std::shared_ptr<const Weights> 
   BALTORO_TRY_STATUS(check_options(options));
   BALTORO_TRY(const kernels::Isa isa, resolve_isa(options));
   const std::int64_t bytes = scratch_bytes(weights->config, options);
-  auto* memory = static_cast<std::byte*>(std::aligned_alloc(64, static_cast<std::size_t>(bytes)));
-  if (memory == nullptr) {
-    return Error{Errc::kResourceExhausted, fmt::format("[decoder] cannot allocate {} bytes of scratch", bytes)};
-  }
-  std::unique_ptr<std::byte, FreeDeleter> arena(memory);
+  auto arena = HugeBuffer::create(static_cast<std::size_t>(bytes));
+  if (!arena.ok()) return Error{arena.error().code, "[decoder] scratch: " + arena.error().message};
   return std::unique_ptr<Decoder>(
-      new Decoder(std::make_unique<Impl>(std::move(weights), options, isa, std::move(arena))));
+      new Decoder(std::make_unique<Impl>(std::move(weights), options, isa, *std::move(arena))));
 }
 
 Decoder::Decoder(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -2,11 +2,10 @@
 #include "baltoro/model/kv_cache.h"
 
 #include <fmt/format.h>
-#include <sys/mman.h>
 
-#include <cerrno>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 namespace baltoro::model {
 namespace {
@@ -34,25 +33,17 @@ Result<std::unique_ptr<KvCache>> KvCache::create(const ModelConfig& config, Math
                  fmt::format("[kv_cache] needed 1 to {} blocks of {} bytes, asked for {}",
                              std::numeric_limits<std::int32_t>::max(), bytes_per_block, num_blocks)};
   }
-  void* data = ::mmap(nullptr, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (data == MAP_FAILED) {
-    return Error{Errc::kResourceExhausted, fmt::format("[kv_cache] cannot reserve {} bytes for {} blocks: {}", bytes,
-                                                       num_blocks, std::strerror(errno))};
+  auto memory = HugeBuffer::create(static_cast<std::size_t>(bytes));
+  if (!memory.ok()) {
+    return Error{memory.error().code, fmt::format("[kv_cache] {} blocks: {}", num_blocks, memory.error().message)};
   }
-  std::unique_ptr<KvCache> cache(new KvCache());
-  cache->data_ = static_cast<std::byte*>(data);
-  cache->mapped_bytes_ = static_cast<std::size_t>(bytes);
+  std::unique_ptr<KvCache> cache(new KvCache(*std::move(memory)));
   cache->num_blocks_ = num_blocks;
   cache->layers_ = config.num_hidden_layers;
   cache->kv_dim_ = config.kv_dim();
   cache->element_bytes_ = math == Math::kExact ? 2 : 4;
   cache->layer_stride_ = row_bytes(config, math) * kBlockTokens;
   return cache;
-}
-
-KvCache::~KvCache() {
-  if (data_ != nullptr) ::munmap(data_, mapped_bytes_);
 }
 
 void KvCache::copy_block(BlockId from, BlockId to) {

@@ -4,7 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 
+#include "baltoro/base/huge_pages.h"
 #include "baltoro/base/result.h"
 #include "baltoro/model/config.h"
 #include "baltoro/model/math.h"
@@ -19,12 +21,12 @@ enum class BlockId : std::int32_t {};
 
 // The paged latent KV store: for each block and layer, kBlockTokens rows of kv_dim elements [c_kv (R) | k_pe (rope)],
 // c_kv after its norm and k_pe after RoPE. BF16 in `exact`, F32 in `f32`. Reserved in one mapping at start; the
-// operating system gives pages as they are first touched. One thread writes; ownership of blocks is the engine's.
+// operating system gives (huge) pages as they are first touched. One thread writes; ownership of blocks is the
+// engine's.
 class KvCache {
  public:
   // kResourceExhausted when the address range cannot be reserved.
   static Result<std::unique_ptr<KvCache>> create(const ModelConfig& config, Math math, std::int64_t num_blocks);
-  ~KvCache();
   KvCache(const KvCache&) = delete;
   KvCache& operator=(const KvCache&) = delete;
 
@@ -33,7 +35,7 @@ class KvCache {
   std::int64_t element_bytes() const { return element_bytes_; }
   // First byte of a block's rows in one layer: kBlockTokens * kv_dim elements, rows contiguous.
   std::byte* block(std::int64_t layer, BlockId id) {
-    return data_ + ((static_cast<std::int64_t>(id) * layers_ + layer) * layer_stride_);
+    return memory_.data() + ((static_cast<std::int64_t>(id) * layers_ + layer) * layer_stride_);
   }
   const std::byte* block(std::int64_t layer, BlockId id) const { return const_cast<KvCache*>(this)->block(layer, id); }
   // Copies all layers of one block: copy-on-write of a shared, partly filled block.
@@ -44,9 +46,8 @@ class KvCache {
   static std::int64_t token_bytes(const ModelConfig& config, Math math);
 
  private:
-  KvCache() = default;
-  std::byte* data_ = nullptr;
-  std::size_t mapped_bytes_ = 0;
+  explicit KvCache(HugeBuffer memory) : memory_(std::move(memory)) {}
+  HugeBuffer memory_;
   std::int64_t num_blocks_ = 0, layers_ = 0, kv_dim_ = 0, element_bytes_ = 0, layer_stride_ = 0;
 };
 
