@@ -69,10 +69,8 @@ void lay_out_mla(const ModelConfig& c, std::int64_t tokens, std::int64_t operand
 }
 
 void lay_out_ffn(const ModelConfig& c, std::int64_t tokens, std::int64_t operand_bytes, Cutter& cut, Activations& a) {
-  const std::int64_t widest = std::max({c.intermediate_size, c.moe_intermediate_size * c.num_experts_per_tok,
-                                        c.moe_intermediate_size * c.n_shared_experts});
-  a.gate = cut.take<float>(tokens * widest);
-  a.up = cut.take<float>(tokens * widest);
+  const std::int64_t widest =
+      std::max(c.intermediate_size, c.moe_intermediate_size * (c.n_shared_experts + c.num_experts_per_tok));
   a.activated = cut.take<std::byte>(tokens * widest * operand_bytes);
   a.scores = cut.take<float>(tokens * c.n_routed_experts);
   const std::int64_t slots = tokens * c.num_experts_per_tok;
@@ -82,6 +80,7 @@ void lay_out_ffn(const ModelConfig& c, std::int64_t tokens, std::int64_t operand
   a.slot_weight = cut.take<float>(slots);
   a.first_slot = cut.take<std::int32_t>(c.n_routed_experts + 1);
   a.active = cut.take<std::int32_t>(c.n_routed_experts);
+  a.wave = cut.take<ExpertTokens>(1 + c.n_routed_experts);
 }
 
 WorkerScratch lay_out_worker(const ModelConfig& c, std::int64_t tokens, std::int64_t linear_bytes, Cutter& cut) {
@@ -89,6 +88,8 @@ WorkerScratch lay_out_worker(const ModelConfig& c, std::int64_t tokens, std::int
   scratch.linear = cut.take<std::byte>(linear_bytes);
   scratch.attend = cut.take<float>(kernels::attend_scratch_floats(c.num_attention_heads, kBlockTokens, c.kv_dim()));
   scratch.rows = cut.take<float>(std::max(tokens, c.num_attention_heads) * c.kv_lora_rank);
+  scratch.gate = cut.take<float>(std::min(tokens, kFfnTokens) * kFfnRows);
+  scratch.up = cut.take<float>(std::min(tokens, kFfnTokens) * kFfnRows);
   scratch.blocks = cut.take<const std::byte*>((c.max_position_embeddings + kBlockTokens - 1) / kBlockTokens);
   scratch.router.biased = cut.take_span<float>(c.n_routed_experts);
   scratch.router.group_scores = cut.take_span<float>(c.n_group);

@@ -12,11 +12,29 @@
 
 namespace baltoro::model {
 
+struct FfnWeights;
+
+// One expert of a step and the tokens it serves. A dense FFN and the shared experts are an expert of all tokens.
+struct ExpertTokens {
+  const FfnWeights* weights = nullptr;
+  const std::int32_t* rows = nullptr;  // [tokens] of x and y, ascending; null: all, in order
+  const float* mix = nullptr;          // [tokens] weight of its result; null: stores y, where others add to it
+  std::int64_t tokens = 0;
+  std::byte* activated = nullptr;  // [tokens, width] operand: silu(gate) * up
+  std::int64_t piece_rows = 0;     // rows of gate and up that a worker takes at a time,
+  std::int64_t first_piece = 0;    // and the pieces of the experts before this one
+};
+
+// Tokens and rows of the largest piece of gate and up that a worker holds in f32.
+inline constexpr std::int64_t kFfnTokens = 512, kFfnRows = 128;
+
 // What one worker thread needs to itself.
 struct WorkerScratch {
   std::byte* linear = nullptr;         // kernels::linear_scratch_bytes of the largest weight
   float* attend = nullptr;             // kernels::attend_scratch_floats of all heads
   float* rows = nullptr;               // [max(T, H), R] f32 results before they are rounded
+  float* gate = nullptr;               // [min(T, kFfnTokens), kFfnRows]
+  float* up = nullptr;                 // the same
   const std::byte** blocks = nullptr;  // [max_position_embeddings / kBlockTokens] one sequence's KV blocks
   RouterScratch router;
 };
@@ -39,10 +57,8 @@ struct Activations {
   std::byte* z = nullptr;         // [T, H, R] operand: the attended latents
   float* heads = nullptr;         // [T, H, v]
 
-  // FFN and MoE; rows are tokens, or slots (one chosen expert of one token) ordered by expert, then token
-  float* gate = nullptr;               // [T, intermediate] or [T * K, M]
-  float* up = nullptr;                 // the same
-  std::byte* activated = nullptr;      // the same, operand: silu(gate) * up
+  // FFN and MoE; slots (one chosen expert of one token) are ordered by expert, then token
+  std::byte* activated = nullptr;      // [T, intermediate] operand, or the shared experts' [T, width] and [T * K, M]
   float* scores = nullptr;             // [T, E]
   std::int32_t* experts = nullptr;     // [T, K] chosen, ascending
   float* weights = nullptr;            // [T, K]
@@ -50,6 +66,7 @@ struct Activations {
   float* slot_weight = nullptr;        // [T * K]
   std::int32_t* first_slot = nullptr;  // [E + 1] expert e owns slots [first_slot[e], first_slot[e + 1])
   std::int32_t* active = nullptr;      // [E] experts that have slots, ascending
+  ExpertTokens* wave = nullptr;        // [1 + E] those computed together
 
   std::vector<WorkerScratch> workers;
 };

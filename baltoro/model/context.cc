@@ -2,13 +2,17 @@
 #include "baltoro/model/context.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 namespace baltoro::model {
 namespace {
 
-// Rows of an activation that one worker takes at a time: enough work to pay for handing it out.
-constexpr std::int64_t kRowGrain = 4;
+// A modest core, for the size of chunks alone: what it does in a microsecond.
+constexpr double kBytesPerMicrosecond = 20e3, kFlopsPerMicrosecond = 100e3;
+constexpr double kInlineMicroseconds = 4;  // less is done before another core has woken up
+constexpr double kChunkMicroseconds = 2;   // some twenty times what handing out a chunk costs
+constexpr int kChunksPerThread = 16;       // so that the last chunk's neighbours wait for 1/32 of a region, on average
 
 template <typename T>
 kernels::LinearArgs<T> typed(const LinearCall& call) {
@@ -43,15 +47,45 @@ void linear_transposed(const Context& c, const tensor::MatrixView& w, const Line
   }
 }
 
-std::int64_t row_grain(const Context& c, std::int64_t rows) {
-  const std::int64_t pieces = std::int64_t{c.pool.size()} * 4;
-  return std::max<std::int64_t>((rows + pieces - 1) / pieces + 15, 16) / 16 * 16;
+double microseconds(const ItemWork& work) {
+  return std::max({work.bytes / kBytesPerMicrosecond, work.flops / kFlopsPerMicrosecond, 1e-6});
 }
 
-void linear(const Context& c, const tensor::MatrixView& w, Operand x, float* y, std::int64_t tokens) {
-  const LinearCall call{.x = x, .y = y, .ldy = w.rows, .tokens = tokens};
-  c.pool.parallel_for(w.rows, row_grain(c, w.rows), [&](std::int64_t begin, std::int64_t end, int worker) {
-    linear_rows(c, w, call, begin, end, worker);
+double chunk_microseconds(double all, int threads) {
+  return std::max(kChunkMicroseconds, all / (threads * kChunksPerThread));
+}
+
+std::int64_t chunk_items(const Region& region, int threads) {
+  const double item = microseconds(region.item), all = item * static_cast<double>(region.count);
+  if (all <= kInlineMicroseconds) return std::max<std::int64_t>(region.count, 1);
+  const double groups = std::ceil(chunk_microseconds(all, threads) / (item * static_cast<double>(region.multiple)));
+  return static_cast<std::int64_t>(groups) * region.multiple;
+}
+
+ItemWork row_work(const tensor::MatrixView& w, std::int64_t tokens) {
+  return {.bytes = static_cast<double>(w.data_bytes() + w.scale_bytes()) / static_cast<double>(w.rows),
+          .flops = 2.0 * static_cast<double>(w.cols) * static_cast<double>(tokens)};
+}
+
+ItemWork pass_work(std::int64_t n) { return {.bytes = 4.0 * static_cast<double>(n), .flops = 0}; }
+
+void linear(const Context& c, const char* name, Operand x, std::int64_t tokens,
+            std::initializer_list<Projection> projections) {
+  Region region{.name = name, .count = 0, .item = {}, .multiple = kRowMultiple};
+  for (const Projection& p : projections) {
+    region.count += p.w.rows;
+    const ItemWork row = row_work(p.w, tokens);
+    region.item = {.bytes = std::max(region.item.bytes, row.bytes), .flops = std::max(region.item.flops, row.flops)};
+  }
+  parallel(c, region, [&](std::int64_t begin, std::int64_t end, int worker) {
+    for (const Projection& p : projections) {  // [begin, end) counts from the first row of p.w
+      if (begin < p.w.rows && begin < end) {
+        const LinearCall call{.x = x, .y = p.y, .ldy = p.w.rows, .tokens = tokens};
+        linear_rows(c, p.w, call, begin, std::min(end, p.w.rows), worker);
+      }
+      begin = std::max<std::int64_t>(begin - p.w.rows, 0);
+      end -= p.w.rows;
+    }
   });
 }
 
@@ -64,24 +98,24 @@ void round_row(const Context& c, const float* x, std::byte* y, std::int64_t n) {
 }
 
 Operand round_rows(const Context& c, const float* x, std::int64_t tokens, std::int64_t n, std::byte* buffer) {
-  c.pool.parallel_for(tokens, kRowGrain, [&](std::int64_t begin, std::int64_t end, int) {
+  const Region region{.name = "round", .count = tokens, .item = pass_work(n)};
+  parallel(c, region, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t t = begin; t < end; ++t) round_row(c, x + t * n, buffer + t * n * c.operand_bytes(), n);
   });
   return {.data = buffer, .stride = n};
 }
 
-void norm_rows(const Context& c, const float* x, std::int64_t ldx, std::span<const float> w, float eps, float* y,
-               std::int64_t tokens) {
+Operand norm_rows(const Context& c, const char* name, const float* x, std::span<const float> w, float eps, float* y,
+                  std::int64_t tokens, std::byte* buffer) {
   const auto n = static_cast<std::int64_t>(w.size());
-  c.pool.parallel_for(tokens, kRowGrain, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t t = begin; t < end; ++t) c.kernels.rmsnorm(x + t * ldx, w.data(), eps, y + t * n, n);
+  const Region region{.name = name, .count = tokens, .item = pass_work(2 * n)};
+  parallel(c, region, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t t = begin; t < end; ++t) {
+      c.kernels.rmsnorm(x + t * n, w.data(), eps, y + t * n, n);
+      round_row(c, y + t * n, buffer + t * n * c.operand_bytes(), n);
+    }
   });
-}
-
-void add_rows(const Context& c, const float* x, float* y, std::int64_t tokens, std::int64_t n) {
-  c.pool.parallel_for(tokens, kRowGrain, [&](std::int64_t begin, std::int64_t end, int) {
-    c.kernels.add(x + begin * n, y + begin * n, (end - begin) * n);
-  });
+  return {.data = buffer, .stride = n};
 }
 
 }  // namespace baltoro::model

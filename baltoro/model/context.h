@@ -3,14 +3,17 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 
+#include "baltoro/base/clock.h"
 #include "baltoro/base/thread_pool.h"
 #include "baltoro/kernels/kernels.h"
 #include "baltoro/model/activations.h"
 #include "baltoro/model/decoder.h"
 #include "baltoro/model/expert_source.h"
 #include "baltoro/model/kv_cache.h"
+#include "baltoro/model/step_profile.h"
 
 namespace baltoro::model {
 
@@ -25,6 +28,7 @@ struct Context {
   ThreadPool& pool;
   ExpertSource& experts;
   Activations a;
+  StepProfile* profile = nullptr;  // of the step under way; null: nobody asks
 
   std::int64_t operand_bytes() const { return math == Math::kExact ? 2 : 4; }
 };
@@ -36,6 +40,41 @@ struct Step {
   const Trace* trace;  // may be null
   std::int64_t tokens() const { return static_cast<std::int64_t>(batch.tokens.size()); }
 };
+
+// Independent items of work with a name, to be split over the pool.
+struct Region {
+  const char* name;
+  std::int64_t count = 0;
+  ItemWork item;              // of one item
+  std::int64_t multiple = 1;  // chunks are a multiple of this many items, but for the last
+};
+
+// A chunk of weight rows: whole tiles of every kernel, and whole groups of an operand's scales.
+inline constexpr std::int64_t kRowMultiple = 32;
+
+// About how long a modest core takes, and how long a chunk should take where `all` is the work of a region. Only for
+// cutting work.
+double microseconds(const ItemWork& work);
+double chunk_microseconds(double all, int threads);
+// Items one worker takes at a time: enough to pay for the hand-out, few enough that no worker waits long for the last
+// one; all of them where the work is not worth waking the others. Never changes results.
+std::int64_t chunk_items(const Region& region, int threads);
+
+// Calls body(begin, end, worker) on disjoint chunks that cover [0, region.count), and returns when all are done. The
+// one way of a step to the pool: `body` as in ThreadPool::parallel_for.
+template <typename Body>
+void parallel(const Context& c, const Region& region, const Body& body) {
+  const std::int64_t chunk = chunk_items(region, c.pool.size());
+  if (c.profile == nullptr) return c.pool.parallel_for(region.count, chunk, body);
+  c.profile->begin_region();
+  c.pool.parallel_for(region.count, chunk, [&](std::int64_t begin, std::int64_t end, int worker) {
+    const double start = steady_seconds();
+    body(begin, end, worker);
+    c.profile->chunk(worker, steady_seconds() - start);
+  });
+  const auto items = static_cast<double>(region.count);
+  c.profile->end_region(region.name, region.item.bytes * items, region.item.flops * items);
+}
 
 // What a linear reads: rows in the run's operand type (BF16 in `exact`, F32 in `f32`), `stride` elements apart.
 struct Operand {
@@ -59,19 +98,25 @@ void linear_rows(const Context& c, const tensor::MatrixView& w, const LinearCall
                  std::int64_t row_end, int worker);
 // y = x W, on the calling worker.
 void linear_transposed(const Context& c, const tensor::MatrixView& w, const LinearCall& call, int worker);
-// y [tokens, W.rows] = x W^T, its columns split over the pool.
-void linear(const Context& c, const tensor::MatrixView& w, Operand x, float* y, std::int64_t tokens);
-// Rows one worker takes at a time when `rows` are split over the pool. Never changes results.
-std::int64_t row_grain(const Context& c, std::int64_t rows);
+// One of the weights that read the same x, and its y [tokens, W.rows].
+struct Projection {
+  const tensor::MatrixView& w;
+  float* y;
+};
+// y = x W^T for every projection, the columns of all split over the pool as one region.
+void linear(const Context& c, const char* name, Operand x, std::int64_t tokens,
+            std::initializer_list<Projection> projections);
+// What one row of w costs for that many tokens.
+ItemWork row_work(const tensor::MatrixView& w, std::int64_t tokens);
 
 // Rounds n values to the operand type.
 void round_row(const Context& c, const float* x, std::byte* y, std::int64_t n);
 // Rounds x [tokens, n] into `buffer`.
 Operand round_rows(const Context& c, const float* x, std::int64_t tokens, std::int64_t n, std::byte* buffer);
-// y [tokens, n] = rmsnorm(x; w), row by row; x rows `ldx` apart. y may alias x.
-void norm_rows(const Context& c, const float* x, std::int64_t ldx, std::span<const float> w, float eps, float* y,
-               std::int64_t tokens);
-// y += x, both [tokens, n].
-void add_rows(const Context& c, const float* x, float* y, std::int64_t tokens, std::int64_t n);
+// y [tokens, n] = rmsnorm(x; w), row by row, and its rounding in `buffer`. y may alias x.
+Operand norm_rows(const Context& c, const char* name, const float* x, std::span<const float> w, float eps, float* y,
+                  std::int64_t tokens, std::byte* buffer);
+// Work of a pass over a row of n floats.
+ItemWork pass_work(std::int64_t n);
 
 }  // namespace baltoro::model

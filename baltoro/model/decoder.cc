@@ -18,6 +18,7 @@ namespace {
 
 constexpr std::int64_t kMaxBatchTokens = 1 << 16;
 constexpr int kMaxThreads = 1024;
+constexpr double kFlopsPerAngle = 4000;  // a sine and a cosine in double, some 40 ns
 
 int resolve_threads(int wanted) {
   if (wanted > 0) return wanted;
@@ -73,12 +74,11 @@ void check_batch(const Batch& batch, const ModelConfig& config, const DecoderOpt
                       batch.block_tables[static_cast<std::size_t>(sequence)].size(),
                   "a block for every position");
   }
+  std::uint32_t largest = 0;  // also of negative ids; a plain maximum, as there may be 65,536 blocks
   for (const auto& table : batch.block_tables) {
-    for (const BlockId id : table) {
-      BALTORO_CHECK(static_cast<std::int64_t>(id) >= 0 && static_cast<std::int64_t>(id) < kv.num_blocks(),
-                    "known blocks");
-    }
+    for (const BlockId id : table) largest = std::max(largest, static_cast<std::uint32_t>(id));
   }
+  BALTORO_CHECK(std::int64_t{largest} < kv.num_blocks(), "known blocks");
   std::int64_t last = -1;
   for (const std::int32_t row : batch.logit_rows) {
     BALTORO_CHECK(row > last && static_cast<std::size_t>(row) < tokens,
@@ -117,18 +117,23 @@ struct Decoder::Impl {
   std::int64_t arena_bytes = 0;
   Context context;
 
+  Status run(const Batch& batch, KvCache& kv, std::span<float> logits, const Trace* trace);
+
   // a.x = embed[token]; a.cos, a.sin of each token's position.
   void begin(const Batch& batch) {
     const Activations& a = context.a;
     const std::size_t pairs = rope.inv_freq.size();
-    pool.parallel_for(
-        static_cast<std::int64_t>(batch.tokens.size()), 4, [&](std::int64_t first, std::int64_t end, int) {
-          for (std::int64_t t = first; t < end; ++t) {
-            const auto i = static_cast<std::size_t>(t);
-            context.kernels.copy_row(weights->embed, batch.tokens[i], a.x + t * context.config.hidden_size);
-            rope.angles(batch.positions[i], {a.cos + i * pairs, pairs}, {a.sin + i * pairs, pairs});
-          }
-        });
+    const Region region{
+        .name = "embed",
+        .count = static_cast<std::int64_t>(batch.tokens.size()),
+        .item = {.bytes = row_work(weights->embed, 1).bytes, .flops = kFlopsPerAngle * static_cast<double>(pairs)}};
+    parallel(context, region, [&](std::int64_t first, std::int64_t end, int) {
+      for (std::int64_t t = first; t < end; ++t) {
+        const auto i = static_cast<std::size_t>(t);
+        context.kernels.copy_row(weights->embed, batch.tokens[i], a.x + t * context.config.hidden_size);
+        rope.angles(batch.positions[i], {a.cos + i * pairs, pairs}, {a.sin + i * pairs, pairs});
+      }
+    });
   }
 };
 
@@ -146,14 +151,24 @@ Result<std::unique_ptr<Decoder>> Decoder::create(std::shared_ptr<const Weights> 
 Decoder::Decoder(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Decoder::~Decoder() = default;
 
-Status Decoder::forward(const Batch& batch, KvCache& kv, std::span<float> logits, const Trace* trace) {
-  const Weights& w = *impl_->weights;
-  const Context& c = impl_->context;
-  check_batch(batch, w.config, impl_->options, kv);
-  BALTORO_CHECK(batch.logit_rows.size() <= static_cast<std::size_t>(impl_->options.max_logit_rows) &&
+Status Decoder::forward(const Batch& batch, KvCache& kv, std::span<float> logits, const Trace* trace,
+                        StepProfile* profile) {
+  impl_->context.profile = profile;
+  if (profile == nullptr) return impl_->run(batch, kv, logits, trace);
+  profile->begin_step(impl_->pool.size());
+  Status status = impl_->run(batch, kv, logits, trace);
+  profile->end_step();
+  return status;
+}
+
+Status Decoder::Impl::run(const Batch& batch, KvCache& kv, std::span<float> logits, const Trace* trace) {
+  const Weights& w = *weights;
+  const Context& c = context;
+  check_batch(batch, w.config, options, kv);
+  BALTORO_CHECK(batch.logit_rows.size() <= static_cast<std::size_t>(options.max_logit_rows) &&
                     logits.size() >= batch.logit_rows.size() * static_cast<std::size_t>(w.config.vocab_size),
                 "room for the logits");
-  impl_->begin(batch);
+  begin(batch);
   const Step step{.batch = batch, .kv = kv, .trace = trace};
   const std::int64_t last = w.config.num_hidden_layers - 1;
   for (std::int64_t layer = 0; layer < last; ++layer) {
@@ -165,8 +180,8 @@ Status Decoder::forward(const Batch& batch, KvCache& kv, std::span<float> logits
   const std::int64_t rows =
       trace == nullptr ? static_cast<std::int64_t>(batch.logit_rows.size()) : keep_rows(batch.logit_rows, c);
   if (rows == 0) return {};
-  norm_rows(c, c.a.x, w.config.hidden_size, w.norm, c.norm_eps, c.a.normed, rows);
-  linear(c, w.lm_head, round_rows(c, c.a.normed, rows, w.config.hidden_size, c.a.operand), logits.data(), rows);
+  const Operand x = norm_rows(c, "norm", c.a.x, w.norm, c.norm_eps, c.a.normed, rows, c.a.operand);
+  linear(c, "lm_head", x, rows, {{.w = w.lm_head, .y = logits.data()}});
   return {};
 }
 

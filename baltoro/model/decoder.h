@@ -11,6 +11,7 @@
 #include "baltoro/kernels/kernels.h"
 #include "baltoro/model/kv_cache.h"
 #include "baltoro/model/math.h"
+#include "baltoro/model/step_profile.h"
 #include "baltoro/model/weights.h"
 
 namespace baltoro::model {
@@ -56,7 +57,9 @@ class Decoder {
   // Runs one step: writes the KV rows of all T tokens and logits [logit_rows.size(), V] f32. CHECKs the batch's shape:
   // the caller has validated ids and positions. One thread at a time. An error (weights that could not be read from
   // disk) leaves the KV rows of all T tokens undefined.
-  Status forward(const Batch& batch, KvCache& kv, std::span<float> logits, const Trace* trace = nullptr);
+  // A `profile` learns where the time goes; without one nothing is timed.
+  Status forward(const Batch& batch, KvCache& kv, std::span<float> logits, const Trace* trace = nullptr,
+                 StepProfile* profile = nullptr);
 
   const Weights& weights() const;
   const DecoderOptions& options() const;

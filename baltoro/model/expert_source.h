@@ -19,6 +19,8 @@ class ExpertSource {
   // not wait.
   virtual void begin(std::int64_t layer, std::span<const std::int32_t> active, const std::int32_t* first_slot,
                      std::int64_t tokens) = 0;
+  // Whether wait(0) would return at once: then the layer's shared experts need not be computed meanwhile.
+  virtual bool ready() const { return false; }
   // Waits until active[first] can be read. Returns `end`: active[first, end) can be read through weights() until
   // finish(end). kIo, kCorrupt: they cannot be read from disk; kCancelled. After an error the next call is begin().
   virtual Result<std::int64_t> wait(std::int64_t first) = 0;
@@ -36,6 +38,7 @@ class MappedExperts final : public ExpertSource {
     experts_ = weights_.layers[static_cast<std::size_t>(layer)].moe->experts;
     active_ = static_cast<std::int64_t>(active.size());
   }
+  bool ready() const override { return true; }
   Result<std::int64_t> wait(std::int64_t) override { return active_; }
   std::span<const FfnWeights> weights() const override { return experts_; }
   void finish(std::int64_t) override {}

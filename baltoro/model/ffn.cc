@@ -1,23 +1,108 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "baltoro/model/ffn.h"
 
-namespace baltoro::model {
+#include <algorithm>
 
-Operand activate(std::int64_t first, std::int64_t end, std::int64_t width, const Context& c) {
-  c.pool.parallel_for(end - first, 4, [&](std::int64_t from, std::int64_t to, int) {
-    for (std::int64_t i = first + from; i < first + to; ++i) {
-      float* gate = c.a.gate + i * width;
-      c.kernels.silu_mul(gate, c.a.up + i * width, gate, width);
-      round_row(c, gate, c.a.activated + i * width * c.operand_bytes(), width);
+namespace baltoro::model {
+namespace {
+
+std::int64_t width(const ExpertTokens& e) { return e.weights->gate.rows; }
+
+// A row of gate and the same row of up, for the expert's tokens.
+ItemWork gate_up_work(const ExpertTokens& e) {
+  const ItemWork gate = row_work(e.weights->gate, e.tokens), up = row_work(e.weights->up, e.tokens);
+  return {.bytes = gate.bytes + up.bytes, .flops = gate.flops + up.flops};
+}
+
+// Cuts the rows of every expert into pieces of about the same work. The region of all pieces.
+Region lay_out_pieces(std::span<ExpertTokens> experts, const Context& c) {
+  ItemWork all;
+  for (const ExpertTokens& e : experts) {
+    const ItemWork row = gate_up_work(e);
+    all.bytes += row.bytes * static_cast<double>(width(e));
+    all.flops += row.flops * static_cast<double>(width(e));
+  }
+  const double chunk = chunk_microseconds(microseconds(all), c.pool.size());
+  std::int64_t pieces = 0;
+  for (ExpertTokens& e : experts) {
+    const double wanted = chunk / microseconds(gate_up_work(e));
+    const std::int64_t multiples = wanted < kFfnRows ? static_cast<std::int64_t>(wanted) / kRowMultiple + 1 : kFfnRows;
+    e.piece_rows = std::min(multiples * kRowMultiple, kFfnRows);
+    e.first_piece = pieces;
+    pieces += (width(e) + e.piece_rows - 1) / e.piece_rows;
+  }
+  const auto count = static_cast<double>(pieces);
+  return {.name = "gate, up, silu", .count = pieces, .item = {.bytes = all.bytes / count, .flops = all.flops / count}};
+}
+
+// e.activated, columns [begin, end): silu(W_gate x) * W_up x, rounded.
+void activate_rows(const ExpertTokens& e, Operand x, std::int64_t begin, std::int64_t end, const Context& c,
+                   int worker) {
+  const WorkerScratch& scratch = c.a.workers[static_cast<std::size_t>(worker)];
+  const std::int64_t rows = end - begin;
+  for (std::int64_t t = 0; t < e.tokens; t += kFfnTokens) {
+    LinearCall call{.x = x, .ldy = rows, .tokens = std::min(kFfnTokens, e.tokens - t)};
+    if (e.rows != nullptr) {
+      call.x_rows = e.rows + t;
+    } else {
+      call.x.data += t * x.stride * c.operand_bytes();
+    }
+    call.y = scratch.gate;
+    linear_rows(c, e.weights->gate.row_slice(begin, rows), call, 0, rows, worker);
+    call.y = scratch.up;
+    linear_rows(c, e.weights->up.row_slice(begin, rows), call, 0, rows, worker);
+    c.kernels.silu_mul(scratch.gate, scratch.up, scratch.gate, call.tokens * rows);
+    for (std::int64_t i = 0; i < call.tokens; ++i) {
+      round_row(c, scratch.gate + i * rows, e.activated + ((t + i) * width(e) + begin) * c.operand_bytes(), rows);
+    }
+  }
+}
+
+// All experts' `activated`: both projections, the activation and its rounding while the values are in cache.
+void expand(std::span<ExpertTokens> experts, Operand x, const Context& c) {
+  parallel(c, lay_out_pieces(experts, c), [&](std::int64_t begin, std::int64_t end, int worker) {
+    for (std::int64_t piece = begin; piece < end; ++piece) {
+      const auto after = std::ranges::upper_bound(experts, piece, {}, &ExpertTokens::first_piece);
+      const ExpertTokens& e = *(after - 1);
+      const std::int64_t row = (piece - e.first_piece) * e.piece_rows;
+      activate_rows(e, x, row, std::min(row + e.piece_rows, width(e)), c, worker);
     }
   });
-  return {.data = c.a.activated, .stride = width};
+}
+
+// y += mix * W_down activated for every expert. A worker owns columns of y and walks the experts in their order: the
+// order of a token's sum is fixed without a buffer per slot.
+void contract(std::span<const ExpertTokens> experts, float* y, const Context& c) {
+  const std::int64_t hidden = c.config.hidden_size;
+  Region region{.name = "down", .count = hidden, .item = {}, .multiple = kRowMultiple};
+  for (const ExpertTokens& e : experts) {
+    const ItemWork row = row_work(e.weights->down, e.tokens);
+    region.item = {.bytes = region.item.bytes + row.bytes, .flops = region.item.flops + row.flops};
+  }
+  parallel(c, region, [&](std::int64_t begin, std::int64_t end, int worker) {
+    for (const ExpertTokens& e : experts) {
+      linear_rows(c, e.weights->down,
+                  {.x = {.data = e.activated, .stride = width(e)},
+                   .y = y,
+                   .ldy = hidden,
+                   .y_rows = e.rows,
+                   .y_weights = e.mix,
+                   .tokens = e.tokens},
+                  begin, end, worker);
+    }
+  });
+}
+
+}  // namespace
+
+void ffn_forward(std::span<ExpertTokens> experts, Operand x, float* y, const Context& c) {
+  expand(experts, x, c);
+  contract(experts, y, c);
 }
 
 void ffn_forward(const FfnWeights& w, Operand x, float* y, std::int64_t tokens, const Context& c) {
-  linear(c, w.gate, x, c.a.gate, tokens);
-  linear(c, w.up, x, c.a.up, tokens);
-  linear(c, w.down, activate(0, tokens, w.gate.rows, c), y, tokens);
+  ExpertTokens all{.weights = &w, .tokens = tokens, .activated = c.a.activated};
+  ffn_forward({&all, 1}, x, y, c);
 }
 
 }  // namespace baltoro::model

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <span>
+
 #include "baltoro/model/context.h"
 
 namespace baltoro::model {
 
-// SwiGLU (Shazeer 2020): y = W_down (silu(W_gate x) * W_up x).
-//   x [tokens, D] operand, outside the FFN buffers    y [tokens, D] f32
-void ffn_forward(const FfnWeights& w, Operand x, float* y, std::int64_t tokens, const Context& c);
+// SwiGLU (Shazeer 2020) of one or more experts together: y += mix_e W_down,e (silu(W_gate,e x) * W_up,e x) for each e,
+// a token's sum in the order of `experts`. An expert without `mix`, which can only be the first, stores y.
+//   experts: weights, rows, mix, tokens and activated given; the pieces are laid out here
+//   x operand, outside the FFN buffers    y [T, D] f32
+void ffn_forward(std::span<ExpertTokens> experts, Operand x, float* y, const Context& c);
 
-// a.activated = silu(a.gate) * a.up for rows [first, end) of `width` values, rounded to the operand type. Returns all
-// of a.activated.
-Operand activate(std::int64_t first, std::int64_t end, std::int64_t width, const Context& c);
+// The same for one dense FFN.
+void ffn_forward(const FfnWeights& w, Operand x, float* y, std::int64_t tokens, const Context& c);
 
 }  // namespace baltoro::model

@@ -20,11 +20,21 @@ std::byte* kv_row(const Step& step, std::int64_t layer, std::int64_t token) {
   return step.kv.block(layer, table[position / kBlockTokens]) + row * step.kv.kv_dim() * step.kv.element_bytes();
 }
 
+// What all of x goes through first: a.kv [T, R + rope], and a.c_q [T, q_lora_rank] before its norm, or a.q without one.
+void project_down(const MlaWeights& w, Operand x, const Step& step, const Context& c) {
+  const Projection kv{.w = w.kv_a, .y = c.a.kv};
+  if (w.q_a) {
+    linear(c, "kv_a, q_a", x, step.tokens(), {kv, {.w = *w.q_a, .y = c.a.c_q}});
+  } else {
+    linear(c, "kv_a, q", x, step.tokens(), {kv, {.w = w.q_b, .y = c.a.q}});
+  }
+}
+
 // Appends [rmsnorm(c_kv) | RoPE(k_pe)] of every token to the cache.
-void append_latents(const MlaWeights& w, Operand x, std::int64_t layer, const Step& step, const Context& c) {
-  linear(c, w.kv_a, x, c.a.kv, step.tokens());  // [T, R + rope]
+void append_latents(const MlaWeights& w, std::int64_t layer, const Step& step, const Context& c) {
   const std::int64_t rank = c.config.kv_lora_rank, dim = c.config.kv_dim();
-  c.pool.parallel_for(step.tokens(), 4, [&](std::int64_t begin, std::int64_t end, int) {
+  const Region region{.name = "append latents", .count = step.tokens(), .item = pass_work(2 * dim)};
+  parallel(c, region, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t t = begin; t < end; ++t) {
       float* row = c.a.kv + t * dim;
       c.kernels.rmsnorm(row, w.kv_a_norm.data(), c.latent_norm_eps, row, rank);
@@ -35,16 +45,15 @@ void append_latents(const MlaWeights& w, Operand x, std::int64_t layer, const St
 }
 
 // a.q [T, H, nope + rope], q_pe rotated.
-void project_queries(const MlaWeights& w, Operand x, const Step& step, const Context& c) {
+void project_queries(const MlaWeights& w, const Step& step, const Context& c) {
   const std::int64_t tokens = step.tokens();
   if (w.q_a) {
-    linear(c, *w.q_a, x, c.a.c_q, tokens);  // [T, q_lora_rank]
-    norm_rows(c, c.a.c_q, w.q_a->rows, w.q_a_norm, c.latent_norm_eps, c.a.c_q, tokens);
-    x = round_rows(c, c.a.c_q, tokens, w.q_a->rows, c.a.operand);
+    const Operand c_q = norm_rows(c, "c_q norm", c.a.c_q, w.q_a_norm, c.latent_norm_eps, c.a.c_q, tokens, c.a.operand);
+    linear(c, "q_b", c_q, tokens, {{.w = w.q_b, .y = c.a.q}});
   }
-  linear(c, w.q_b, x, c.a.q, tokens);
   const std::int64_t heads = c.config.num_attention_heads, head_dim = c.config.qk_head_dim();
-  c.pool.parallel_for(tokens * heads, 16, [&](std::int64_t begin, std::int64_t end, int) {
+  const Region region{.name = "rotate q", .count = tokens * heads, .item = pass_work(c.config.qk_rope_head_dim)};
+  parallel(c, region, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t i = begin; i < end; ++i) rotate(c, i / heads, c.a.q + i * head_dim + c.config.qk_nope_head_dim);
   });
 }
@@ -58,12 +67,19 @@ tensor::MatrixView w_uv(const MlaWeights& w, const ModelConfig& config, std::int
   return w.kv_b.row_slice(head * head_rows + config.qk_nope_head_dim, config.v_head_dim);
 }
 
+// All rows of w_uk or w_uv of one head.
+ItemWork head_work(const tensor::MatrixView& w, std::int64_t tokens) {
+  const ItemWork row = row_work(w, tokens);
+  return {.bytes = row.bytes * static_cast<double>(w.rows), .flops = row.flops * static_cast<double>(w.rows)};
+}
+
 // a.q_latent [T, H, R + rope] = [W_uk,h^T q_nope_h | q_pe_h].
 void absorb_queries(const MlaWeights& w, const Step& step, const Context& c) {
   const std::int64_t heads = c.config.num_attention_heads, head_dim = c.config.qk_head_dim();
   const std::int64_t rank = c.config.kv_lora_rank, dim = c.config.kv_dim(), bytes = c.operand_bytes();
   const Operand q = round_rows(c, c.a.q, step.tokens(), heads * head_dim, c.a.operand);
-  c.pool.parallel_for(heads, 1, [&](std::int64_t begin, std::int64_t end, int worker) {
+  const Region region{.name = "absorb q", .count = heads, .item = head_work(w_uk(w, c.config, 0), step.tokens())};
+  parallel(c, region, [&](std::int64_t begin, std::int64_t end, int worker) {
     float* absorbed = c.a.workers[static_cast<std::size_t>(worker)].rows;  // [T, R]
     for (std::int64_t h = begin; h < end; ++h) {
       linear_transposed(c, w_uk(w, c.config, h),
@@ -111,6 +127,16 @@ void attend_heads(std::int64_t layer, const Step& step, const Context& c, std::i
   round_row(c, scratch.rows, c.a.z + first * rank * c.operand_bytes(), count * rank);
 }
 
+// Of one token on average, for so many heads: its cached rows are read, scored and mixed.
+ItemWork attend_work(const Step& step, std::int64_t heads, const Context& c) {
+  double positions = 0;
+  for (const std::int32_t position : step.batch.positions) positions += position + 1;
+  positions /= static_cast<double>(step.tokens());
+  const std::int64_t dim = c.config.kv_dim(), rank = c.config.kv_lora_rank;
+  return {.bytes = positions * static_cast<double>(dim * c.operand_bytes()),
+          .flops = 2 * positions * static_cast<double>(heads * (dim + rank))};
+}
+
 // a.z [T, H, R]. Work is handed out in groups of heads: all of them when there are tokens enough for every worker.
 void attend(std::int64_t layer, const Step& step, const Context& c) {
   const std::int64_t heads = c.config.num_attention_heads;
@@ -118,7 +144,8 @@ void attend(std::int64_t layer, const Step& step, const Context& c) {
   const std::int64_t groups = std::clamp<std::int64_t>(wanted / step.tokens(), 1, heads);
   const std::int64_t group_heads = (heads + groups - 1) / groups;
   const std::int64_t pieces = (heads + group_heads - 1) / group_heads;
-  c.pool.parallel_for(step.tokens() * pieces, 1, [&](std::int64_t begin, std::int64_t end, int worker) {
+  const Region region{.name = "attend", .count = step.tokens() * pieces, .item = attend_work(step, group_heads, c)};
+  parallel(c, region, [&](std::int64_t begin, std::int64_t end, int worker) {
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t head = i % pieces * group_heads;
       attend_heads(layer, step, c, i / pieces, head, std::min(group_heads, heads - head), worker);
@@ -129,7 +156,8 @@ void attend(std::int64_t layer, const Step& step, const Context& c) {
 // a.heads [T, H, v]: o_h = W_uv,h z_h.
 void expand_values(const MlaWeights& w, const Step& step, const Context& c) {
   const std::int64_t heads = c.config.num_attention_heads, rank = c.config.kv_lora_rank, v = c.config.v_head_dim;
-  c.pool.parallel_for(heads, 1, [&](std::int64_t begin, std::int64_t end, int worker) {
+  const Region region{.name = "expand values", .count = heads, .item = head_work(w_uv(w, c.config, 0), step.tokens())};
+  parallel(c, region, [&](std::int64_t begin, std::int64_t end, int worker) {
     for (std::int64_t h = begin; h < end; ++h) {
       linear_rows(c, w_uv(w, c.config, h),
                   {.x = {.data = c.a.z + h * rank * c.operand_bytes(), .stride = heads * rank},
@@ -143,15 +171,15 @@ void expand_values(const MlaWeights& w, const Step& step, const Context& c) {
 
 }  // namespace
 
-void mla_forward(const MlaWeights& w, std::int64_t layer, const Step& step, const Context& c) {
-  const Operand x = round_rows(c, c.a.normed, step.tokens(), c.config.hidden_size, c.a.operand);
-  append_latents(w, x, layer, step, c);
-  project_queries(w, x, step, c);
+void mla_forward(const MlaWeights& w, Operand x, std::int64_t layer, const Step& step, const Context& c) {
+  project_down(w, x, step, c);
+  append_latents(w, layer, step, c);
+  project_queries(w, step, c);
   absorb_queries(w, step, c);
   attend(layer, step, c);
   expand_values(w, step, c);
   const Operand o = round_rows(c, c.a.heads, step.tokens(), w.o.cols, c.a.operand);
-  linear(c, w.o, o, c.a.delta, step.tokens());
+  linear(c, "o", o, step.tokens(), {{.w = w.o, .y = c.a.delta}});
 }
 
 }  // namespace baltoro::model

@@ -8,26 +8,22 @@
 namespace baltoro::model {
 namespace {
 
-// Active experts [first, end), whose weights can be read.
-struct Wave {
-  std::span<const FfnWeights> experts;  // [E] of the layer
-  std::int64_t first = 0;
-  std::int64_t end = 0;
-};
-
-// The weights of one routed expert: the only way to them in a step.
-const FfnWeights& expert(const Wave& wave, std::int64_t e) { return wave.experts[static_cast<std::size_t>(e)]; }
+constexpr std::int64_t kRouterRowMultiple = 8;
+constexpr double kFlopsPerChoice = 200;  // for each expert: a sigmoid, then comparisons
 
 // a.experts, a.weights [tokens, K].
 void choose_experts(const MoeWeights& w, std::int64_t tokens, const Context& c) {
   const std::int64_t experts = c.config.n_routed_experts, chosen = c.config.num_experts_per_tok;
   const kernels::LinearArgs<float> args{
       .x = c.a.normed, .ldx = c.config.hidden_size, .y = c.a.scores, .ldy = experts, .tokens = tokens};
-  c.pool.parallel_for(experts, row_grain(c, experts), [&](std::int64_t begin, std::int64_t end, int worker) {
+  const Region logits{
+      .name = "router", .count = experts, .item = row_work(w.router, tokens), .multiple = kRouterRowMultiple};
+  parallel(c, logits, [&](std::int64_t begin, std::int64_t end, int worker) {
     c.kernels.linear_f32(w.router, args, begin, end, c.a.workers[static_cast<std::size_t>(worker)].linear);
   });
   const auto e = static_cast<std::size_t>(experts), k = static_cast<std::size_t>(chosen);
-  c.pool.parallel_for(tokens, 4, [&](std::int64_t begin, std::int64_t end, int worker) {
+  const Region choice{.name = "top k", .count = tokens, .item = {.flops = kFlopsPerChoice * static_cast<double>(e)}};
+  parallel(c, choice, [&](std::int64_t begin, std::int64_t end, int worker) {
     for (std::int64_t t = begin; t < end; ++t) {
       route(c.config, {c.a.scores + t * experts, e}, w.e_score_correction_bias, {c.a.experts + t * chosen, k},
             {c.a.weights + t * chosen, k}, c.a.workers[static_cast<std::size_t>(worker)].router);
@@ -57,85 +53,59 @@ std::int64_t group_by_expert(std::int64_t tokens, const Context& c) {
   return active;
 }
 
-// a.gate, a.up [slots, M]: both projections of every slot's token by its expert, for the slots of a wave.
-void expand(const Wave& wave, Operand x, const Context& c) {
+// The shared experts, as one expert of all tokens.
+ExpertTokens shared_expert(const MoeWeights& w, std::int64_t tokens, const Context& c) {
+  return {.weights = &*w.shared, .tokens = tokens, .activated = c.a.activated};
+}
+
+// The expert a.active[i] and its slots. Their `activated` rows lie behind those of the shared experts.
+ExpertTokens routed_expert(std::int64_t i, std::int64_t tokens, const Context& c) {
+  const std::int32_t e = c.a.active[i];
+  const std::int64_t slot = c.a.first_slot[e];
   const std::int64_t width = c.config.moe_intermediate_size;
-  const std::int64_t count = (wave.end - wave.first) * width;
-  c.pool.parallel_for(count, row_grain(c, count), [&](std::int64_t begin, std::int64_t end, int worker) {
-    while (begin < end) {
-      const std::int32_t e = c.a.active[wave.first + begin / width];
-      const std::int64_t row = begin % width, rows = std::min(end - begin, width - row);
-      const std::int64_t slot = c.a.first_slot[e];
-      LinearCall call{.x = x,
-                      .x_rows = c.a.slot_token + slot,
-                      .y = c.a.gate + slot * width,
-                      .ldy = width,
-                      .tokens = c.a.first_slot[e + 1] - slot};
-      linear_rows(c, expert(wave, e).gate, call, row, row + rows, worker);
-      call.y = c.a.up + slot * width;
-      linear_rows(c, expert(wave, e).up, call, row, row + rows, worker);
-      begin += rows;
-    }
-  });
+  return {.weights = &c.experts.weights()[static_cast<std::size_t>(e)],
+          .rows = c.a.slot_token + slot,
+          .mix = c.a.slot_weight + slot,
+          .tokens = c.a.first_slot[e + 1] - slot,
+          .activated = c.a.activated + (tokens * c.config.n_shared_experts + slot) * width * c.operand_bytes()};
 }
 
-// delta += weight * W_down activated for every slot of a wave. A worker owns columns of delta and walks the experts in
-// ascending order: the order of a token's sum is fixed without a buffer per slot.
-void contract(const Wave& wave, Operand activated, const Context& c) {
-  const std::int64_t hidden = c.config.hidden_size;
-  c.pool.parallel_for(hidden, row_grain(c, hidden), [&](std::int64_t begin, std::int64_t end, int worker) {
-    for (std::int64_t i = wave.first; i < wave.end; ++i) {
-      const std::int32_t e = c.a.active[i];
-      const std::int64_t slot = c.a.first_slot[e];
-      linear_rows(
-          c, expert(wave, e).down,
-          {.x = {.data = activated.data + slot * activated.stride * c.operand_bytes(), .stride = activated.stride},
-           .y = c.a.delta,
-           .ldy = hidden,
-           .y_rows = c.a.slot_token + slot,
-           .y_weights = c.a.slot_weight + slot,
-           .tokens = c.a.first_slot[e + 1] - slot},
-          begin, end, worker);
-    }
-  });
-}
-
-// The routed experts, as they become readable. delta is summed in memory, so where one wave ends and the next begins
-// does not show in the result.
-Status routed_experts(Operand x, std::int64_t active, const Context& c) {
-  const auto slot_of = [&c](std::int64_t i) { return c.a.first_slot[c.a.active[i]]; };
-  Wave wave;
-  while (wave.end < active) {
-    wave.first = wave.end;
-    BALTORO_TRY(wave.end, c.experts.wait(wave.first));
-    wave.experts = c.experts.weights();
-    expand(wave, x, c);
-    const std::int64_t end_slot = c.a.first_slot[c.a.active[wave.end - 1] + 1];
-    contract(wave, activate(slot_of(wave.first), end_slot, c.config.moe_intermediate_size, c), c);
-    c.experts.finish(wave.end);
+// a.delta of the shared and the routed experts. The routed come in waves, as they become readable; the shared go with
+// the first one, or ahead of it where it is still on its way. Waves do not show in the result: a token's sum has the
+// same order in any.
+Status mix_experts(const MoeWeights& w, Operand x, std::int64_t tokens, std::int64_t active, const Context& c) {
+  std::size_t members = 0;
+  if (w.shared) {
+    c.a.wave[members++] = shared_expert(w, tokens, c);
+  } else {
+    std::fill_n(c.a.delta, tokens * c.config.hidden_size, 0.0f);
+  }
+  const auto compute_wave = [&] {
+    ffn_forward({c.a.wave, members}, x, c.a.delta, c);
+    members = 0;
+  };
+  if (w.shared && !c.experts.ready()) compute_wave();
+  for (std::int64_t done = 0; done < active;) {
+    BALTORO_TRY(const std::int64_t end, c.experts.wait(done));
+    for (; done < end; ++done) c.a.wave[members++] = routed_expert(done, tokens, c);
+    compute_wave();
+    c.experts.finish(done);
   }
   return {};
 }
 
 }  // namespace
 
-Status moe_forward(const MoeWeights& w, std::int64_t layer, std::int64_t tokens, const Trace* trace, const Context& c) {
+Status moe_forward(const MoeWeights& w, Operand x, std::int64_t layer, std::int64_t tokens, const Trace* trace,
+                   const Context& c) {
   choose_experts(w, tokens, c);
-  const std::int64_t slots = tokens * c.config.num_experts_per_tok;
   if (trace != nullptr && trace->routing) {
-    const auto n = static_cast<std::size_t>(slots);
+    const auto n = static_cast<std::size_t>(tokens * c.config.num_experts_per_tok);
     trace->routing(layer, {c.a.experts, n}, {c.a.weights, n});
   }
   const std::int64_t active = group_by_expert(tokens, c);
   c.experts.begin(layer, {c.a.active, static_cast<std::size_t>(active)}, c.a.first_slot, tokens);
-
-  const Operand x = round_rows(c, c.a.normed, tokens, c.config.hidden_size, c.a.operand);
-  if (w.shared) {
-    ffn_forward(*w.shared, x, c.a.delta, tokens, c);
-  } else {
-    std::fill_n(c.a.delta, tokens * c.config.hidden_size, 0.0f);
-  }
-  return routed_experts(x, active, c);
+  return mix_experts(w, x, tokens, active, c);
 }
 
 }  // namespace baltoro::model

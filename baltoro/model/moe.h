@@ -8,8 +8,9 @@ namespace baltoro::model {
 // Mixture of experts (DeepSeek-V3 section 2.1.2): delta = Shared(x) + sum_k weight_k Expert_k(x), summed in f32 in that
 // order with the chosen experts ascending, so that a token's result does not depend on who shares its batch.
 // The router reads a.normed unrounded, in f32 in both arithmetics.
-// Reads a.normed [tokens, D], writes a.delta [tokens, D]; `layer` names the layer to the trace and to c.experts, whose
-// errors it returns.
-Status moe_forward(const MoeWeights& w, std::int64_t layer, std::int64_t tokens, const Trace* trace, const Context& c);
+// Reads a.normed [tokens, D] and x, its rounding; writes a.delta [tokens, D]; `layer` names the layer to the trace and
+// to c.experts, whose errors it returns.
+Status moe_forward(const MoeWeights& w, Operand x, std::int64_t layer, std::int64_t tokens, const Trace* trace,
+                   const Context& c);
 
 }  // namespace baltoro::model
