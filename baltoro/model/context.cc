@@ -10,9 +10,14 @@ namespace {
 
 // A modest core, for the size of chunks alone: what it does in a microsecond.
 constexpr double kBytesPerMicrosecond = 20e3, kFlopsPerMicrosecond = 100e3;
-constexpr double kInlineMicroseconds = 4;  // less is done before another core has woken up
-constexpr double kChunkMicroseconds = 2;   // some twenty times what handing out a chunk costs
-constexpr int kChunksPerThread = 16;       // so that the last chunk's neighbours wait for 1/32 of a region, on average
+constexpr double kInlineMicroseconds = 4;   // less is done before another core has woken up,
+constexpr double kWakeMicroseconds = 0.05;  // and every further core wants its turn at the hand-out
+constexpr double kChunkMicroseconds = 2;    // some twenty times what handing out a chunk costs
+
+// Chunks a worker takes of a region, so that the others wait little for the last one. A product with many tokens reads
+// all of x again for each chunk; streaming weights past a few tokens costs the same in any cut.
+constexpr int kProductChunks = 16, kStreamChunks = 64;
+constexpr double kProductFlopsPerByte = 32;
 
 template <typename T>
 kernels::LinearArgs<T> typed(const LinearCall& call) {
@@ -51,14 +56,19 @@ double microseconds(const ItemWork& work) {
   return std::max({work.bytes / kBytesPerMicrosecond, work.flops / kFlopsPerMicrosecond, 1e-6});
 }
 
-double chunk_microseconds(double all, int threads) {
-  return std::max(kChunkMicroseconds, all / (threads * kChunksPerThread));
+double chunk_microseconds(const ItemWork& all, int threads) {
+  const bool product = all.flops > kProductFlopsPerByte * all.bytes;
+  return std::max(kChunkMicroseconds, microseconds(all) / (threads * (product ? kProductChunks : kStreamChunks)));
 }
 
 std::int64_t chunk_items(const Region& region, int threads) {
-  const double item = microseconds(region.item), all = item * static_cast<double>(region.count);
-  if (all <= kInlineMicroseconds) return std::max<std::int64_t>(region.count, 1);
-  const double groups = std::ceil(chunk_microseconds(all, threads) / (item * static_cast<double>(region.multiple)));
+  const auto count = static_cast<double>(region.count);
+  const ItemWork all{.bytes = region.item.bytes * count, .flops = region.item.flops * count};
+  if (microseconds(all) <= kInlineMicroseconds + kWakeMicroseconds * threads) {
+    return std::max<std::int64_t>(region.count, 1);
+  }
+  const double group = microseconds(region.item) * static_cast<double>(region.multiple);
+  const double groups = std::ceil(chunk_microseconds(all, threads) / group);
   return static_cast<std::int64_t>(groups) * region.multiple;
 }
 

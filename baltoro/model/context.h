@@ -55,7 +55,7 @@ inline constexpr std::int64_t kRowMultiple = 32;
 // About how long a modest core takes, and how long a chunk should take where `all` is the work of a region. Only for
 // cutting work.
 double microseconds(const ItemWork& work);
-double chunk_microseconds(double all, int threads);
+double chunk_microseconds(const ItemWork& all, int threads);
 // Items one worker takes at a time: enough to pay for the hand-out, few enough that no worker waits long for the last
 // one; all of them where the work is not worth waking the others. Never changes results.
 std::int64_t chunk_items(const Region& region, int threads);

@@ -22,7 +22,7 @@ Region lay_out_pieces(std::span<ExpertTokens> experts, const Context& c) {
     all.bytes += row.bytes * static_cast<double>(width(e));
     all.flops += row.flops * static_cast<double>(width(e));
   }
-  const double chunk = chunk_microseconds(microseconds(all), c.pool.size());
+  const double chunk = chunk_microseconds(all, c.pool.size());
   std::int64_t pieces = 0;
   for (ExpertTokens& e : experts) {
     const double wanted = chunk / microseconds(gate_up_work(e));
