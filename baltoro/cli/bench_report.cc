@@ -3,105 +3,122 @@
 
 #include <fmt/format.h>
 
-#include "baltoro/base/json.h"
+#include "baltoro/base/progress.h"
 
 namespace baltoro::cli {
 namespace {
 
-double share(double value, double peak) { return peak > 0 ? 100 * value / peak : 0.0; }
+std::string giga(double value) { return value > 0 ? fmt::format("{:.1f}", value * 1e-9) : std::string("none"); }
+
+std::string rates_line(const char* name, const PeakRates& rates) {
+  return fmt::format("{:<12}{:>12}{:>14}{:>16}{:>16}\n", name, giga(rates.read_bytes_per_s), giga(rates.f32_flop_per_s),
+                     giga(rates.bf16_flop_per_s), giga(rates.int8_op_per_s));
+}
 
 // Half the distance of the extremes, in percent of the median.
 double spread(const BenchRow& row) {
   return 50 * (row.tokens_per_s_max() - row.tokens_per_s_min()) / row.tokens_per_s();
 }
 
+double median_of(const BenchRow& row, double BenchPass::* rate) {
+  std::vector<double> values;
+  for (const BenchPass& pass : row.passes) values.push_back(pass.*rate);
+  return median(std::move(values));
+}
+
+std::string row_line(const BenchRow& row) {
+  const bool memory = row.memory_share() >= row.compute_share();
+  return fmt::format(
+      "{:<8}{:>6}{:>9}{:>11.2f}{:>6.1f}{:>5}{:>11.2f}{:>8.2f}{:>8.1f}{:>7.0f}{:>11.2f}{:>9.1f}{:>8.0f}{:>7.0f}  "
+      "{:>3.0f} % {}"
+      "{:>9.1f}\n",
+      bench_kind_name(row.what.kind), row.what.batch, row.what.context, row.tokens_per_s(), spread(row),
+      row.passes.size(), static_cast<double>(row.cost.bytes()) * 1e-6, row.bytes_per_s() * 1e-9,
+      median_of(row, &BenchPass::read_bytes_per_s) * 1e-9, 100 * row.memory_share(),
+      static_cast<double>(row.cost.flop()) * 1e-9, row.flop_per_s() * 1e-9,
+      median_of(row, &BenchPass::linear_per_s) * 1e-9, 100 * row.compute_share(), 100 * row.limit_share(),
+      memory ? "memory " : "compute", row.experts_per_layer);
+}
+
+std::string start_lines(const StartRow& row) {
+  std::vector<double> ready, first, cached, disk;
+  for (const StartRun& run : row.runs) {
+    ready.push_back(run.ready_seconds);
+    first.push_back(run.first_token_seconds);
+    cached.push_back(run.cached_before);
+    disk.push_back(run.disk_bytes_per_s);
+  }
+  const double held = median(cached);
+  std::string out = fmt::format(
+      "{} start: ready in {:.3f} s, first token of a prompt of {} in {:.3f} s ({} runs); {} resident when ready, {} "
+      "after it\n",
+      row.cold ? "cold" : "warm", median(ready), row.prompt_tokens, median(first), row.runs.size(),
+      format_bytes(static_cast<std::uint64_t>(row.resident_ready)),
+      format_bytes(static_cast<std::uint64_t>(row.resident_first_token)));
+  if (row.cold && held > 0.01) {
+    out += fmt::format("  NOT COLD: the system kept {:.0f} % of the files in its page cache\n", 100 * held);
+  }
+  if (row.cold && median(disk) > 0) {
+    out += fmt::format("  needs {}; the disk read {}/s right before: reading takes {:.0f} % of the time\n",
+                       format_bytes(static_cast<std::uint64_t>(row.weight_bytes)),
+                       format_bytes(static_cast<std::uint64_t>(median(disk))), 100 * row.disk_share());
+  }
+  if (!row.cold && held < 0.99) {
+    out += fmt::format("  NOT WARM: the page cache holds {:.0f} % of the files\n", 100 * held);
+  }
+  return out;
+}
+
 }  // namespace
 
+std::string machine_table(const MachinePeaks& peaks) {
+  std::string out = fmt::format("{:<12}{:>12}{:>14}{:>16}{:>16}\n", "machine", "read GB/s", "f32 GFLOP/s",
+                                "BF16 GFLOP/s", "INT8 GOP/s");
+  out += rates_line("1 thread", peaks.one);
+  out += rates_line(fmt::format("{} threads", peaks.threads).c_str(), peaks.all);
+  return out + fmt::format("reads are of {}, {} of it in huge pages\n",
+                           format_bytes(static_cast<std::uint64_t>(peaks.buffer_bytes)),
+                           format_bytes(static_cast<std::uint64_t>(peaks.huge_page_bytes)));
+}
+
 std::string bench_table(const BenchReport& report) {
-  std::string out = fmt::format("model   {}\nrun     {} arithmetic, {} kernels, {} threads\n", report.model_dir,
-                                report.math, report.isa, report.threads);
-  out += fmt::format("machine {:.2f} GB/s read ({:.2f} GB buffer), {:.1f} GFLOP/s f32 FMA, ",
-                     report.peaks.read_bytes_per_s * 1e-9, static_cast<double>(report.peaks.read_buffer_bytes) * 1e-9,
-                     report.peaks.f32_flop_per_s * 1e-9);
-  out += report.peaks.bf16_flop_per_s > 0
-             ? fmt::format("{:.1f} GFLOP/s BF16 dot\n\n", report.peaks.bf16_flop_per_s * 1e-9)
-             : std::string("no BF16 dot\n\n");
-  out += fmt::format("{:<8}{:>6}{:>9}{:>12}{:>8}{:>12}{:>12}{:>9}{:>8}{:>12}{:>11}{:>8}{:>9}\n", "case", "batch",
-                     "context", "tokens/s", "+-%", "s", "MB moved", "GB/s", "% bw", "GFLOP", "GFLOP/s", "% peak",
-                     "experts");
-  for (const auto& row : report.rows) {
-    const double bytes = static_cast<double>(row.cost.weight_bytes + row.cost.kv_bytes);
-    out += fmt::format(
-        "{:<8}{:>6}{:>9}{:>12.1f}{:>8.1f}{:>12.5f}{:>12.2f}{:>9.2f}{:>8.1f}{:>12.3f}{:>11.2f}{:>8.1f}{:>9.1f}\n",
-        row.kind, row.batch, row.context, row.tokens_per_s(), spread(row), row.median_seconds(), bytes * 1e-6,
-        row.bytes_per_s() * 1e-9, share(row.bytes_per_s(), report.peaks.read_bytes_per_s),
-        static_cast<double>(row.cost.flop) * 1e-9, row.flop_per_s() * 1e-9, share(row.flop_per_s(), report.flop_peak),
-        row.experts_per_layer);
+  std::string out = fmt::format("model {}, {} arithmetic, {} kernels, {} threads\n\n", report.model_dir, report.math,
+                                report.isa, report.peaks.threads);
+  out += machine_table(report.peaks);
+  if (!report.rows.empty()) {
+    out += fmt::format("\n{:<8}{:>6}{:>9}{:>11}{:>6}{:>5}{:>11}{:>8}{:>8}{:>7}{:>11}{:>9}{:>8}{:>7}  {:<13}{:>9}\n",
+                       "case", "batch", "context", "tokens/s", "+-%", "n", "MB", "GB/s", "of", "%", "GFLOP", "GFLOP/s",
+                       "of", "%", "of the limit", "experts");
+    for (const BenchRow& row : report.rows) out += row_line(row);
+    out +=
+        "\nMB and GFLOP: what one pass must move and compute at least. \"of\": the machine's rate right beside each "
+        "pass "
+        "(medians).\nExperts: distinct ones of a step and layer. Over 100 % of memory: the caches hold a part.\n";
   }
-  out += fmt::format(
-      "\nSeconds are of one repetition (median); for prefill that is the time to the first token. \"MB moved\" and "
-      "\"GFLOP\"\nare what a repetition must read and compute at least; \"experts\" are the distinct ones of a step "
-      "and "
-      "layer.\npeak memory {:.1f} MiB resident\n",
-      static_cast<double>(report.peak_resident_bytes) / (1 << 20));
-  return out;
+  for (const StartRow& row : report.starts) out += start_lines(row);
+  return out + fmt::format("memory at the end: {} resident, {} of it not file pages; at most {}\n",
+                           format_bytes(static_cast<std::uint64_t>(report.memory.resident)),
+                           format_bytes(static_cast<std::uint64_t>(report.memory.anonymous)),
+                           format_bytes(static_cast<std::uint64_t>(report.memory.peak_resident)));
 }
 
 std::string bench_csv(const BenchReport& report) {
   std::string out =
-      "kind,batch,context,tokens,repeat,tokens_per_s,tokens_per_s_min,tokens_per_s_max,seconds_median,first_token_"
-      "seconds,"
-      "weight_bytes,kv_bytes,flop,bytes_per_s,bandwidth_percent,flop_per_s,flop_percent,experts_per_layer,math,isa,"
-      "threads,"
-      "machine_read_bytes_per_s,machine_f32_flop_per_s,machine_bf16_flop_per_s,peak_resident_bytes\n";
-  for (const auto& row : report.rows) {
-    const std::string first = row.kind == "prefill" ? fmt::format("{}", row.median_seconds()) : std::string();
-    out +=
-        fmt::format("{},{},{},{},{},{},{},{},{},{},", row.kind, row.batch, row.context, row.tokens, row.seconds.size(),
-                    row.tokens_per_s(), row.tokens_per_s_min(), row.tokens_per_s_max(), row.median_seconds(), first);
-    out += fmt::format("{},{},{},{},{},{},{},{},", row.cost.weight_bytes, row.cost.kv_bytes, row.cost.flop,
-                       row.bytes_per_s(), share(row.bytes_per_s(), report.peaks.read_bytes_per_s), row.flop_per_s(),
-                       share(row.flop_per_s(), report.flop_peak), row.experts_per_layer);
-    out += fmt::format("{},{},{},{},{},{},{}\n", report.math, report.isa, report.threads, report.peaks.read_bytes_per_s,
-                       report.peaks.f32_flop_per_s, report.peaks.bf16_flop_per_s, report.peak_resident_bytes);
+      "kind,batch,context,tokens,repeat,tokens_per_s,tokens_per_s_min,tokens_per_s_max,seconds_median,weight_bytes,kv_"
+      "bytes,linear_flop,attention_flop,bytes_per_s,flop_per_s,read_bytes_per_s_beside,linear_flop_per_s_beside,memory_"
+      "percent,compute_percent,limit_percent,experts_per_layer,math,isa,threads,peak_resident_bytes\n";
+  for (const BenchRow& row : report.rows) {
+    out += fmt::format("{},{},{},{},{},{},{},{},{},", bench_kind_name(row.what.kind), row.what.batch, row.what.context,
+                       row.what.tokens(), row.passes.size(), row.tokens_per_s(), row.tokens_per_s_min(),
+                       row.tokens_per_s_max(), row.median_seconds());
+    out += fmt::format("{},{},{},{},{},{},{},{},", row.cost.weight_bytes, row.cost.kv_bytes, row.cost.linear_flop,
+                       row.cost.attention_flop, row.bytes_per_s(), row.flop_per_s(),
+                       median_of(row, &BenchPass::read_bytes_per_s), median_of(row, &BenchPass::linear_per_s));
+    out += fmt::format("{},{},{},{},{},{},{},{}\n", 100 * row.memory_share(), 100 * row.compute_share(),
+                       100 * row.limit_share(), row.experts_per_layer, report.math, report.isa, report.peaks.threads,
+                       report.memory.peak_resident);
   }
   return out;
-}
-
-std::string bench_json(const BenchReport& report) {
-  json::Array rows;
-  for (const auto& row : report.rows) {
-    json::Array seconds;
-    for (const double s : row.seconds) seconds.emplace_back(s);
-    json::Value entry(json::Object{{"kind", row.kind},
-                                   {"batch", row.batch},
-                                   {"context", row.context},
-                                   {"tokens", row.tokens},
-                                   {"seconds", std::move(seconds)},
-                                   {"tokens_per_s", row.tokens_per_s()},
-                                   {"tokens_per_s_min", row.tokens_per_s_min()},
-                                   {"tokens_per_s_max", row.tokens_per_s_max()},
-                                   {"weight_bytes", row.cost.weight_bytes},
-                                   {"kv_bytes", row.cost.kv_bytes},
-                                   {"flop", row.cost.flop},
-                                   {"bandwidth_percent", share(row.bytes_per_s(), report.peaks.read_bytes_per_s)},
-                                   {"flop_percent", share(row.flop_per_s(), report.flop_peak)},
-                                   {"experts_per_layer", row.experts_per_layer}});
-    if (row.kind == "prefill") entry.set("first_token_seconds", row.median_seconds());
-    rows.push_back(std::move(entry));
-  }
-  const json::Value document(
-      json::Object{{"model", report.model_dir},
-                   {"math", report.math},
-                   {"isa", report.isa},
-                   {"threads", report.threads},
-                   {"machine", json::Object{{"read_bytes_per_s", report.peaks.read_bytes_per_s},
-                                            {"read_buffer_bytes", report.peaks.read_buffer_bytes},
-                                            {"f32_flop_per_s", report.peaks.f32_flop_per_s},
-                                            {"bf16_flop_per_s", report.peaks.bf16_flop_per_s}}},
-                   {"rows", std::move(rows)},
-                   {"peak_resident_bytes", report.peak_resident_bytes}});
-  return json::dump(document) + "\n";
 }
 
 }  // namespace baltoro::cli

@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
-#include <numeric>
 #include <utility>
 
 #include "baltoro/base/clock.h"
@@ -18,274 +18,270 @@
 namespace baltoro::cli {
 namespace {
 
-// A small generator with a fixed course: the same run measures the same work.
-class Random {
- public:
-  std::uint64_t next() {  // splitmix64 (Steele, Lea, Flood 2014)
-    state_ += 0x9E3779B97F4A7C15U;
-    std::uint64_t z = state_;
-    z = (z ^ (z >> 30U)) * 0xBF58476D1CE4E5B9U;
-    z = (z ^ (z >> 27U)) * 0x94D049BB133111EBU;
-    return z ^ (z >> 31U);
-  }
-  std::int32_t below(std::int64_t limit) {
-    return static_cast<std::int32_t>(next() % static_cast<std::uint64_t>(limit));
-  }
-  float symmetric() { return static_cast<float>(next() >> 40U) * 0x1p-23F - 1.0F; }  // [-1, 1)
+std::int64_t blocks_for(std::int64_t positions) { return (positions + model::kBlockTokens - 1) / model::kBlockTokens; }
 
- private:
-  std::uint64_t state_ = 2026;
-};
-
-// One step, with the storage its batch points to.
-struct OwnedStep {
-  std::vector<std::int32_t> tokens, positions, sequences, logit_rows;
-  std::int64_t kv_rows = 0, attended_rows = 0;
-};
-
-class Bench {
- public:
-  Bench(std::shared_ptr<const model::Weights> weights, const BenchPlan& plan, std::unique_ptr<model::Decoder> decoder,
-        std::unique_ptr<model::KvCache> kv)
-      : weights_(std::move(weights)),
-        config_(weights_->config),
-        plan_(plan),
-        decoder_(std::move(decoder)),
-        kv_(std::move(kv)),
-        logits_(static_cast<std::size_t>(decoder_->options().max_logit_rows * config_.vocab_size)),
-        progress_({.label = "bench",
-                   .total = passes(plan),
-                   .unit = "passes",
-                   .style = plan.show_progress ? ProgressStyle::kAuto : ProgressStyle::kSilent}) {
-    fill_cache();
-  }
-
-  Result<std::vector<BenchRow>> run() {
-    std::vector<BenchRow> rows;
-    for (const std::int64_t tokens : plan_.prefill_tokens) rows.push_back(prefill(tokens));
-    for (const std::int64_t context : plan_.contexts) {
-      for (const std::int64_t batch : plan_.decode_batches) rows.push_back(decode(batch, context));
-    }
-    progress_.finish();
-    BALTORO_TRY_STATUS(std::move(status_));
-    return rows;
-  }
-
- private:
-  static std::uint64_t passes(const BenchPlan& plan) {
-    const std::size_t cases = plan.prefill_tokens.size() + plan.contexts.size() * plan.decode_batches.size();
-    return cases * static_cast<std::size_t>(plan.repeat + 2);
-  }
-
-  // Latents of the size that the norm leaves, so that no exponent overflows and no kernel meets denormals.
-  void fill_cache() {
-    Random random;
-    const std::int64_t elements = model::kBlockTokens * config_.kv_dim();
-    for (std::int64_t b = 0; b < kv_->num_blocks(); ++b) {
-      for (std::int64_t l = 0; l < config_.num_hidden_layers; ++l) {
-        std::byte* out = kv_->block(l, static_cast<model::BlockId>(b));
-        for (std::int64_t i = 0; i < elements; ++i) {
-          const float value = random.symmetric();
-          std::uint32_t bits = 0;
-          std::memcpy(&bits, &value, 4);
-          // BF16 is the upper half of f32; the rounding does not matter here.
-          const auto half = static_cast<std::uint16_t>(bits >> 16U);
-          if (kv_->element_bytes() == 2) {
-            std::memcpy(out + i * 2, &half, 2);
-          } else {
-            std::memcpy(out + i * 4, &value, 4);
-          }
+// Latents of the size that the norm leaves, so that no exponent overflows and no kernel meets denormals.
+void fill_cache(model::KvCache& kv, const model::ModelConfig& config) {
+  BenchRandom random;
+  const std::int64_t elements = model::kBlockTokens * kv.kv_dim();
+  for (std::int64_t b = 0; b < kv.num_blocks(); ++b) {
+    for (std::int64_t l = 0; l < config.num_hidden_layers; ++l) {
+      std::byte* out = kv.block(l, static_cast<model::BlockId>(b));
+      for (std::int64_t i = 0; i < elements; ++i) {
+        const float value = random.symmetric();
+        std::uint32_t bits = 0;
+        std::memcpy(&bits, &value, 4);
+        const auto half = static_cast<std::uint16_t>(bits >> 16U);  // BF16, cut off: rounding does not matter here
+        if (kv.element_bytes() == 2) {
+          std::memcpy(out + i * 2, &half, 2);
+        } else {
+          std::memcpy(out + i * 4, &value, 4);
         }
       }
     }
   }
+}
 
-  BenchRow prefill(std::int64_t tokens) {
-    std::vector<OwnedStep> steps;
-    Random random;
-    const std::int64_t chunk = decoder_->options().max_batch_tokens;
-    for (std::int64_t at = 0; at < tokens; at += chunk) {
-      OwnedStep step;
-      const std::int64_t end = std::min(at + chunk, tokens);
-      for (std::int64_t p = at; p < end; ++p) {
-        step.tokens.push_back(random.below(config_.vocab_size));
-        step.positions.push_back(static_cast<std::int32_t>(p));
-        step.sequences.push_back(0);
-        step.attended_rows += p + 1;
-      }
-      step.kv_rows = end;
-      if (end == tokens) step.logit_rows.push_back(static_cast<std::int32_t>(end - at - 1));
-      steps.push_back(std::move(step));
+// A case made ready: its steps and the pages of its sequences.
+class Prepared {
+ public:
+  Prepared(const BenchCase& what, std::int64_t vocab_size, std::int64_t chunk)
+      : steps(steps_of(what, vocab_size, chunk)) {
+    const std::int64_t blocks = blocks_for(what.positions());
+    ids_.resize(static_cast<std::size_t>(what.batch * blocks));
+    for (std::size_t i = 0; i < ids_.size(); ++i) ids_[i] = static_cast<model::BlockId>(i);
+    for (std::int64_t s = 0; s < what.batch; ++s) {
+      tables_.emplace_back(ids_.data() + s * blocks, static_cast<std::size_t>(blocks));
     }
-    return measure({.kind = "prefill", .batch = 1, .context = tokens, .tokens = tokens, .seconds = {}, .cost = {}},
-                   steps);
+  }
+  model::Batch batch(const OwnedStep& step) const {
+    return {.tokens = step.tokens,
+            .positions = step.positions,
+            .sequences = step.sequences,
+            .block_tables = tables_,
+            .logit_rows = step.logit_rows};
+  }
+  std::vector<OwnedStep> steps;
+
+ private:
+  std::vector<model::BlockId> ids_;
+  std::vector<std::span<const model::BlockId>> tables_;
+};
+
+// The machine's rates at a moment; two of them around a repetition make its yardstick.
+struct Rates {
+  double read = 0, linear = 0, attention = 0;
+};
+
+class Bench {
+ public:
+  Bench(const BenchPlan& plan, MachineProbe& probe, BenchReport& report, model::Decoder& decoder, model::KvCache& kv)
+      : plan_(plan),
+        probe_(probe),
+        report_(report),
+        decoder_(decoder),
+        kv_(kv),
+        logits_(static_cast<std::size_t>(decoder.options().max_logit_rows * decoder.weights().config.vocab_size)) {}
+
+  Status run(const std::vector<BenchCase>& cases) {
+    std::vector<std::uint64_t> weights;  // a guess of each case's milliseconds, for the progress
+    std::uint64_t total = 0;
+    for (const BenchCase& what : cases) total += weights.emplace_back(guess_ms(what));
+    if (plan_.show_progress) {
+      fmt::print(stderr, "bench: {} cases, about {}\n", cases.size(),
+                 format_duration(static_cast<double>(total) / 1000));
+    }
+    Progress progress({.label = "bench",
+                       .total = total,
+                       .unit = "ms of work",
+                       .style = plan_.show_progress ? ProgressStyle::kAuto : ProgressStyle::kSilent});
+    for (std::size_t i = 0; i < cases.size(); ++i) {
+      BALTORO_TRY_STATUS(measure(cases[i]));
+      progress.add(weights[i]);
+    }
+    return {};
   }
 
-  BenchRow decode(std::int64_t batch, std::int64_t context) {
-    std::vector<OwnedStep> steps(static_cast<std::size_t>(plan_.decode_steps));
-    Random random;
-    for (std::size_t s = 0; s < steps.size(); ++s) {
-      const std::int64_t position = context + static_cast<std::int64_t>(s);
-      for (std::int32_t b = 0; b < batch; ++b) {
-        steps[s].tokens.push_back(random.below(config_.vocab_size));
-        steps[s].positions.push_back(static_cast<std::int32_t>(position));
-        steps[s].sequences.push_back(b);
-        steps[s].logit_rows.push_back(b);
-      }
-      steps[s].kv_rows = steps[s].attended_rows = batch * (position + 1);
-    }
-    return measure({.kind = "decode",
-                    .batch = batch,
-                    .context = context,
-                    .tokens = batch * plan_.decode_steps,
-                    .seconds = {},
-                    .cost = {}},
-                   steps);
+ private:
+  // As if everything ran at a third of the machine's limits.
+  std::uint64_t guess_ms(const BenchCase& what) const {
+    const model::Weights& weights = decoder_.weights();
+    BenchRow row{.what = what};
+    row.cost = expected_cost(weights, steps_of(what, weights.config.vocab_size, chunk()), kv_.element_bytes());
+    const PeakRates& all = report_.peaks.all;
+    const BenchPass limits{.read_bytes_per_s = all.read_bytes_per_s,
+                           .linear_per_s = rate_of(all, report_.linear),
+                           .attention_per_s = rate_of(all, report_.attention)};
+    const double pass = 3 * std::max(row.memory_seconds(limits), row.compute_seconds(limits));
+    const double measured = std::min(plan_.case_seconds + pass, std::max(pass, plan_.pass_seconds) * plan_.repeat);
+    return static_cast<std::uint64_t>(1000 * (pass + measured)) + 1;
   }
 
-  BenchRow measure(BenchRow row, const std::vector<OwnedStep>& steps) {
-    lay_out_tables(row.batch, row.context + (row.kind == "decode" ? plan_.decode_steps : 0));
-    for (int pass = -1; pass < plan_.repeat; ++pass) {
-      const double start = steady_seconds();
-      for (const OwnedStep& step : steps) forward(step, nullptr);
-      if (pass >= 0) row.seconds.push_back(steady_seconds() - start);
-      progress_.add(1);
+  std::int64_t chunk() const { return decoder_.options().max_batch_tokens; }
+
+  Status measure(const BenchCase& what) {
+    BenchRow& row = report_.rows.emplace_back(BenchRow{.what = what});
+    const Prepared prepared(what, decoder_.weights().config.vocab_size, chunk());
+    BALTORO_TRY_STATUS(count_cost(prepared, row));  // also the first pass, which does not count
+    double pass = 0;
+    BALTORO_TRY(pass, time_passes(prepared, 1));
+    // A long second pass counts: it was warm already. A short one is repeated until the clock and the probes are fair.
+    const int loops = std::clamp(static_cast<int>(std::ceil(plan_.pass_seconds / pass)), 1, 1000);
+    const double start = steady_seconds();
+    Rates before = rates();
+    while (static_cast<int>(row.passes.size()) < plan_.repeat) {
+      if (row.passes.size() >= 2 && steady_seconds() - start > plan_.case_seconds) break;
+      BALTORO_TRY(const double seconds, time_passes(prepared, loops));
+      const Rates after = rates();
+      row.passes.push_back({.seconds = seconds,
+                            .read_bytes_per_s = (before.read + after.read) / 2,
+                            .linear_per_s = (before.linear + after.linear) / 2,
+                            .attention_per_s = (before.attention + after.attention) / 2});
+      before = after;
     }
-    std::sort(row.seconds.begin(), row.seconds.end());
-    count_cost(steps, row);
-    progress_.add(1);
-    return row;
+    return {};
+  }
+
+  Rates rates() {
+    Rates now{.read = probe_.read_bytes_per_s(), .linear = probe_.operations_per_s(report_.linear)};
+    now.attention = report_.attention == report_.linear ? now.linear : probe_.operations_per_s(report_.attention);
+    return now;
+  }
+
+  // Mean seconds of one pass.
+  Result<double> time_passes(const Prepared& prepared, int loops) {
+    const double start = steady_seconds();
+    for (int i = 0; i < loops; ++i) {
+      for (const OwnedStep& step : prepared.steps) {
+        BALTORO_TRY_STATUS(decoder_.forward(prepared.batch(step), kv_, logits_));
+      }
+    }
+    return (steady_seconds() - start) / loops;
   }
 
   // A pass that is not timed, to see which experts the steps touch.
-  void count_cost(const std::vector<OwnedStep>& steps, BenchRow& row) {
+  Status count_cost(const Prepared& prepared, BenchRow& row) {
+    const model::Weights& weights = decoder_.weights();
     std::int64_t touched = 0, moe_layers = 0;
-    for (const OwnedStep& step : steps) {
-      ExpertCount experts(config_, step.logit_rows);
+    for (const OwnedStep& step : prepared.steps) {
+      ExpertCount experts(weights.config, step.logit_rows);
       const model::Trace trace = experts.trace();
-      forward(step, &trace);
-      row.cost += step_cost(*weights_,
-                            {.tokens = static_cast<std::int64_t>(step.tokens.size()),
-                             .logit_rows = static_cast<std::int64_t>(step.logit_rows.size()),
-                             .kv_rows = step.kv_rows,
-                             .attended_rows = step.attended_rows,
-                             .experts_touched = experts.touched()},
-                            kv_->element_bytes());
+      BALTORO_TRY_STATUS(decoder_.forward(prepared.batch(step), kv_, logits_, &trace));
+      StepShape shape = step.shape;
+      shape.experts_touched = experts.touched();
+      row.cost += step_cost(weights, shape, kv_.element_bytes());
       for (const std::int64_t count : experts.touched()) {
         touched += count;
         moe_layers += count > 0 ? 1 : 0;
       }
     }
     if (moe_layers > 0) row.experts_per_layer = static_cast<double>(touched) / static_cast<double>(moe_layers);
+    return {};
   }
 
-  void lay_out_tables(std::int64_t sequences, std::int64_t positions) {
-    const std::int64_t blocks = (positions + model::kBlockTokens - 1) / model::kBlockTokens;
-    block_ids_.resize(static_cast<std::size_t>(sequences * blocks));
-    for (std::size_t i = 0; i < block_ids_.size(); ++i) block_ids_[i] = static_cast<model::BlockId>(i);
-    tables_.clear();
-    for (std::int64_t s = 0; s < sequences; ++s) {
-      tables_.emplace_back(block_ids_.data() + s * blocks, static_cast<std::size_t>(blocks));
-    }
-  }
-
-  void forward(const OwnedStep& step, const model::Trace* trace) {
-    const model::Batch batch{.tokens = step.tokens,
-                             .positions = step.positions,
-                             .sequences = step.sequences,
-                             .block_tables = tables_,
-                             .logit_rows = step.logit_rows};
-    Status run = decoder_->forward(batch, *kv_, logits_, trace);
-    if (!run.ok() && status_.ok()) status_ = std::move(run);
-  }
-
-  std::shared_ptr<const model::Weights> weights_;
-  const model::ModelConfig& config_;
   const BenchPlan& plan_;
-  std::unique_ptr<model::Decoder> decoder_;
-  std::unique_ptr<model::KvCache> kv_;
+  MachineProbe& probe_;
+  BenchReport& report_;
+  model::Decoder& decoder_;
+  model::KvCache& kv_;
   std::vector<float> logits_;
-  Status status_;  // of the first step that failed
-  std::vector<model::BlockId> block_ids_;
-  std::vector<std::span<const model::BlockId>> tables_;
-  Progress progress_;
 };
 
-std::int64_t largest(const std::vector<std::int64_t>& values) {
-  return values.empty() ? 0 : *std::max_element(values.begin(), values.end());
+// What the kernels of a run compute with, and so what limits them.
+void name_arithmetic(const model::DecoderOptions& options, kernels::Isa isa, BenchReport& report) {
+  const bool exact = options.math == model::Math::kExact;
+  report.isa = exact ? kernels::isa_name(isa) : "scalar";
+  report.math = exact ? "exact" : "f32";
+  report.linear = report.attention = exact && isa == kernels::Isa::kAvx512Bf16 ? Arithmetic::kBf16 : Arithmetic::kF32;
 }
 
-Status check_plan(const BenchPlan& plan, const model::ModelConfig& config) {
-  const std::int64_t limit = config.max_position_embeddings;
-  const auto check = [&](std::string_view what, const std::vector<std::int64_t>& values, std::int64_t most) -> Status {
-    for (const std::int64_t value : values) {
-      if (value < 1 || value > most) {
-        return Error{Errc::kInvalidArgument,
-                     fmt::format("[bench] {} of 1 to {} needed for this model, {} asked", what, most, value)};
-      }
-    }
-    return {};
-  };
-  BALTORO_TRY_STATUS(check("prefill lengths", plan.prefill_tokens, limit));
-  BALTORO_TRY_STATUS(check("context lengths", plan.contexts, limit - plan.decode_steps));
-  BALTORO_TRY_STATUS(check("batch sizes", plan.decode_batches, 4096));
-  if (plan.prefill_tokens.empty() && (plan.contexts.empty() || plan.decode_batches.empty())) {
-    return Error{Errc::kInvalidArgument,
-                 "[bench] something to measure is needed: --prefill, or --decode-batch with "
-                 "--context"};
+// Sizes the decoder for the largest case and asks whether it all fits.
+Result<model::DecoderOptions> fit(const model::Weights& weights, const BenchPlan& plan,
+                                  const std::vector<BenchCase>& cases, std::int64_t& blocks) {
+  model::DecoderOptions options = plan.decoder;
+  std::int64_t batch = 1, prompt = 1, positions = 1;
+  blocks = 1;
+  for (const BenchCase& what : cases) {
+    if (what.kind == BenchKind::kPrefill) prompt = std::max(prompt, what.context);
+    batch = std::max(batch, what.batch);
+    positions = std::max(positions, what.positions());
+    blocks = std::max(blocks, what.batch * blocks_for(what.positions()));
   }
-  return {};
+  options.max_batch_tokens = std::max(batch, std::min(options.max_batch_tokens, prompt));
+  options.max_logit_rows = batch;
+  const std::int64_t per_sequence =
+      std::min(blocks_for(positions) * model::kBlockTokens, weights.config.max_position_embeddings);
+  const std::int64_t sequences = (blocks * model::kBlockTokens + per_sequence - 1) / per_sequence;
+  BALTORO_TRY_STATUS(check_memory_of(
+      weights, {.context_tokens = per_sequence, .sequences = sequences, .decoder = options}, plan.force_memory));
+  return options;
 }
 
-// KV blocks that the largest case takes.
-std::int64_t blocks_of(const BenchPlan& plan) {
-  const auto blocks = [](std::int64_t positions) {
-    return (positions + model::kBlockTokens - 1) / model::kBlockTokens;
-  };
-  const bool decodes = !plan.contexts.empty() && !plan.decode_batches.empty();
-  const std::int64_t decode =
-      decodes ? largest(plan.decode_batches) * blocks(largest(plan.contexts) + plan.decode_steps) : 0;
-  return std::max(blocks(largest(plan.prefill_tokens)), decode);
+template <typename Value>
+double median_over(const std::vector<BenchPass>& passes, const Value& value) {
+  std::vector<double> values;
+  for (const BenchPass& pass : passes) values.push_back(value(pass));
+  return median(std::move(values));
 }
 
 }  // namespace
 
-double BenchRow::median_seconds() const {
-  const std::size_t n = seconds.size();
-  return n % 2 == 1 ? seconds[n / 2] : (seconds[n / 2 - 1] + seconds[n / 2]) / 2;
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t n = values.size();
+  return n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
-Result<BenchReport> run_bench(std::shared_ptr<const model::Weights> weights, const BenchPlan& plan) {
-  const model::ModelConfig& config = weights->config;
-  BALTORO_TRY_STATUS(check_plan(plan, config));
-  BALTORO_TRY(const kernels::Isa isa, kernels::choose_isa());
-  const bool exact = plan.decoder.math == model::Math::kExact;
-  model::DecoderOptions options = plan.decoder;
-  const std::int64_t batch = largest(plan.decode_batches);
-  options.max_batch_tokens =
-      std::max({std::int64_t{1}, batch, std::min(options.max_batch_tokens, largest(plan.prefill_tokens))});
-  options.max_logit_rows = std::max(std::int64_t{1}, batch);
-  const std::int64_t blocks = blocks_of(plan);
-  const std::int64_t per_sequence = std::min(blocks * model::kBlockTokens, config.max_position_embeddings);
-  const std::int64_t sequences = (blocks * model::kBlockTokens + per_sequence - 1) / per_sequence;
-  BALTORO_TRY_STATUS(check_memory_of(
-      *weights, {.context_tokens = per_sequence, .sequences = sequences, .decoder = options}, plan.force_memory));
+double BenchRow::median_seconds() const {
+  return median_over(passes, [](const BenchPass& pass) { return pass.seconds; });
+}
+double BenchRow::tokens_per_s_min() const {
+  const auto slowest = std::max_element(passes.begin(), passes.end(),
+                                        [](const BenchPass& a, const BenchPass& b) { return a.seconds < b.seconds; });
+  return static_cast<double>(what.tokens()) / slowest->seconds;
+}
+double BenchRow::tokens_per_s_max() const {
+  const auto fastest = std::min_element(passes.begin(), passes.end(),
+                                        [](const BenchPass& a, const BenchPass& b) { return a.seconds < b.seconds; });
+  return static_cast<double>(what.tokens()) / fastest->seconds;
+}
+double BenchRow::memory_seconds(const BenchPass& pass) const {
+  return static_cast<double>(cost.bytes()) / pass.read_bytes_per_s;
+}
+double BenchRow::compute_seconds(const BenchPass& pass) const {
+  return static_cast<double>(cost.linear_flop) / pass.linear_per_s +
+         static_cast<double>(cost.attention_flop) / pass.attention_per_s;
+}
+double BenchRow::memory_share() const {
+  return median_over(passes, [&](const BenchPass& pass) { return memory_seconds(pass) / pass.seconds; });
+}
+double BenchRow::compute_share() const {
+  return median_over(passes, [&](const BenchPass& pass) { return compute_seconds(pass) / pass.seconds; });
+}
+double BenchRow::limit_share() const {
+  return median_over(passes, [&](const BenchPass& pass) {
+    return std::max(memory_seconds(pass), compute_seconds(pass)) / pass.seconds;
+  });
+}
 
+Result<BenchReport> run_bench(std::shared_ptr<const model::Weights> weights, const BenchPlan& plan,
+                              MachineProbe& probe) {
+  BALTORO_TRY(const std::vector<BenchCase> cases, bench_cases(plan.sizes, weights->config));
+  std::int64_t blocks = 0;
+  BALTORO_TRY(const model::DecoderOptions options, fit(*weights, plan, cases, blocks));
+  BALTORO_TRY(const kernels::Isa isa, kernels::choose_isa());
   BenchReport report;
-  report.isa = exact ? kernels::isa_name(isa) : "scalar";
-  report.math = exact ? "exact" : "f32";
-  {
-    ThreadPool pool(options.threads);
-    report.threads = pool.size();
-    BALTORO_TRY(report.peaks, measure_machine(pool, plan.probe_bytes));
-  }
-  const bool bf16_dot = exact && isa == kernels::Isa::kAvx512Bf16;
-  report.flop_peak = bf16_dot ? report.peaks.bf16_flop_per_s : report.peaks.f32_flop_per_s;
+  name_arithmetic(options, isa, report);
+  report.peaks = probe.peaks();
   reset_peak_resident();
-  BALTORO_TRY(auto kv, model::KvCache::create(config, options.math, blocks));
-  BALTORO_TRY(auto decoder, model::Decoder::create(weights, options));
-  BALTORO_TRY(report.rows, Bench(std::move(weights), plan, std::move(decoder), std::move(kv)).run());
-  report.peak_resident_bytes = process_memory().peak_resident_bytes;
+  BALTORO_TRY(auto kv, model::KvCache::create(weights->config, options.math, blocks));
+  fill_cache(*kv, weights->config);
+  BALTORO_TRY(auto decoder, model::Decoder::create(std::move(weights), options));
+  BALTORO_TRY_STATUS(Bench(plan, probe, report, *decoder, *kv).run(cases));
+  const ProcessMemory memory = process_memory();
+  report.memory = {.resident = memory.resident_bytes - probe.buffer_bytes(),
+                   .anonymous = memory.anonymous_resident_bytes - probe.buffer_bytes(),
+                   .peak_resident = memory.peak_resident_bytes - probe.buffer_bytes()};
   return report;
 }
 

@@ -3,59 +3,82 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "baltoro/base/result.h"
+#include "baltoro/cli/bench_cases.h"
+#include "baltoro/cli/bench_start.h"
 #include "baltoro/cli/machine_probe.h"
 #include "baltoro/cli/step_cost.h"
 #include "baltoro/model/decoder.h"
 
 namespace baltoro::cli {
 
-// What to measure.
+// What to measure, and how often.
 struct BenchPlan {
-  std::vector<std::int64_t> prefill_tokens;  // prompts, one at a time
-  std::vector<std::int64_t> decode_batches;  // sequences decoded together,
-  std::vector<std::int64_t> contexts;        // each of them with so many positions behind it
-  int repeat = 3;
-  int decode_steps = 16;  // steps of one repetition
-  std::int64_t probe_bytes = std::int64_t{1} << 30;
+  BenchSizes sizes;
+  int repeat = 5;
+  double case_seconds = 30;      // a case stops early, but not before two passes
+  double pass_seconds = 0.25;    // shorter passes run several times over in one repetition
+  std::int64_t probe_bytes = 0;  // 0: default_probe_bytes()
   bool force_memory = false;
   bool show_progress = true;
   model::DecoderOptions decoder = {};  // max_logit_rows is chosen here
 };
 
-// One case, measured `repeat` times after one pass that does not count.
+// One repetition, with the machine's rates measured right before and after it (their means).
+struct BenchPass {
+  double seconds = 0;  // of one pass over the steps
+  double read_bytes_per_s = 0;
+  double linear_per_s = 0;     // FLOP/s of the arithmetic that products with weights use
+  double attention_per_s = 0;  // and attention
+};
+
+// One case, measured `repeat` times after passes that do not count.
 struct BenchRow {
-  std::string kind;              // "prefill" or "decode"
-  std::int64_t batch = 1;        // sequences
-  std::int64_t context = 0;      // prefill: the prompt; decode: positions behind the first step
-  std::int64_t tokens = 0;       // of one repetition
-  std::vector<double> seconds;   // of each repetition, ascending
-  StepCost cost;                 // of one repetition
-  double experts_per_layer = 0;  // distinct routed experts of a step, mean over MoE layers and steps
+  BenchCase what;
+  std::vector<BenchPass> passes = {};  // in the order measured
+  StepCost cost = {};                  // of one pass
+  double experts_per_layer = 0;        // distinct routed experts of a step, mean over MoE layers and steps
 
   double median_seconds() const;
-  double tokens_per_s() const { return static_cast<double>(tokens) / median_seconds(); }
-  double tokens_per_s_min() const { return static_cast<double>(tokens) / seconds.back(); }
-  double tokens_per_s_max() const { return static_cast<double>(tokens) / seconds.front(); }
-  double bytes_per_s() const { return static_cast<double>(cost.weight_bytes + cost.kv_bytes) / median_seconds(); }
-  double flop_per_s() const { return static_cast<double>(cost.flop) / median_seconds(); }
+  double tokens_per_s() const { return static_cast<double>(what.tokens()) / median_seconds(); }
+  double tokens_per_s_min() const;
+  double tokens_per_s_max() const;
+  double bytes_per_s() const { return static_cast<double>(cost.bytes()) / median_seconds(); }
+  double flop_per_s() const { return static_cast<double>(cost.flop()) / median_seconds(); }
+
+  // Seconds that a pass would take at the rates beside it, were it only moving bytes, or only computing.
+  double memory_seconds(const BenchPass& pass) const;
+  double compute_seconds(const BenchPass& pass) const;
+  // Medians over the passes of these seconds / the pass's own: 1 is the limit. `limit_share` takes the larger of the
+  // two.
+  double memory_share() const;
+  double compute_share() const;
+  double limit_share() const;
+};
+
+struct BenchMemory {  // bytes, without the probe's buffer
+  std::int64_t resident = 0, anonymous = 0, peak_resident = 0;
 };
 
 struct BenchReport {
   std::string model_dir, isa, math;
-  int threads = 0;
   MachinePeaks peaks;
-  double flop_peak = 0;  // of the arithmetic that the kernels use: BF16 dot products, else f32 multiply-adds
+  Arithmetic linear = Arithmetic::kF32, attention = Arithmetic::kF32;  // what the limits count
   std::vector<BenchRow> rows;
-  std::int64_t peak_resident_bytes = 0;  // without the probe's buffer where the system lets the mark be reset
+  std::vector<StartRow> starts;
+  BenchMemory memory;
 };
 
-// Runs the plan on random token ids. The context behind a decode step is filled with random latents, not computed: the
-// work is the same. kInvalidArgument: a size under 1 or over the model's context. kResourceExhausted: see
+double median(std::vector<double> values);  // at least one
+
+// Runs the plan's cases on random token ids. The context behind a decode step is filled with random latents, not
+// computed: the work is the same. kInvalidArgument: a size under 1 or over the model's context. kResourceExhausted: see
 // model::check_memory.
-Result<BenchReport> run_bench(std::shared_ptr<const model::Weights> weights, const BenchPlan& plan);
+Result<BenchReport> run_bench(std::shared_ptr<const model::Weights> weights, const BenchPlan& plan,
+                              MachineProbe& probe);
 
 }  // namespace baltoro::cli

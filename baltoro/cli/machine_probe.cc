@@ -2,162 +2,137 @@
 #include "baltoro/cli/machine_probe.h"
 
 #include <fmt/format.h>
-#include <immintrin.h>
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
+#include <cstdio>
 #include <cstring>
-#include <functional>
 
 #include "baltoro/base/clock.h"
-#include "baltoro/kernels/kernels.h"
+#include "baltoro/base/machine_memory.h"
+#include "baltoro/cli/peak_loops.h"
 
 namespace baltoro::cli {
 namespace {
 
-// Independent chains: enough to hide the latency of a fused multiply-add on two ports.
-constexpr int kChains = 16;
-constexpr std::int64_t kRoundsPerPass = 2'000'000;
 constexpr int kPasses = 5;
-constexpr std::int64_t kReadGrain = 1 << 20;
+constexpr std::int64_t kReadGrain = 4 << 20;
+constexpr std::int64_t kHugePage = 2 << 20;
+constexpr std::int64_t kRounds = 2'000'000;     // of a full measurement, a thread
+constexpr std::int64_t kBriefRounds = 400'000;  // some milliseconds
 
-// Each returns a value that depends on all the work, so that none of it can be left out.
-float fma_scalar(std::int64_t rounds) {
-  std::array<float, kChains> sums{};
-  for (std::int64_t i = 0; i < rounds; ++i) {
-    for (auto& sum : sums) sum = sum * 0.999F + 0.5F;
-  }
-  float all = 0;
-  for (const float sum : sums) all += sum;
-  return all;
-}
-
-__attribute__((target("avx2,fma"))) float fma_avx2(std::int64_t rounds) {
-  __m256 sums[kChains];
-  for (auto& sum : sums) sum = _mm256_setzero_ps();
-  const __m256 a = _mm256_set1_ps(0.999F), b = _mm256_set1_ps(0.5F);
-  for (std::int64_t i = 0; i < rounds; ++i) {
-#pragma GCC unroll 16
-    for (auto& sum : sums) sum = _mm256_fmadd_ps(sum, a, b);
-  }
-  for (int c = 1; c < kChains; ++c) sums[0] = _mm256_add_ps(sums[0], sums[c]);
-  return _mm256_cvtss_f32(sums[0]);
-}
-
-__attribute__((target("avx512f"))) float fma_avx512(std::int64_t rounds) {
-  __m512 sums[kChains];
-  for (auto& sum : sums) sum = _mm512_setzero_ps();
-  const __m512 a = _mm512_set1_ps(0.999F), b = _mm512_set1_ps(0.5F);
-  for (std::int64_t i = 0; i < rounds; ++i) {
-#pragma GCC unroll 16
-    for (auto& sum : sums) sum = _mm512_fmadd_ps(sum, a, b);
-  }
-  for (int c = 1; c < kChains; ++c) sums[0] = _mm512_add_ps(sums[0], sums[c]);
-  return _mm512_cvtss_f32(sums[0]);
-}
-
-__attribute__((target("avx512f,avx512bf16"))) float dot_bf16(std::int64_t rounds) {
-  __m512 sums[kChains];
-  for (auto& sum : sums) sum = _mm512_setzero_ps();
-  const __m512i a = _mm512_set1_epi16(0x3F80), b = _mm512_set1_epi16(0x3A83);  // 1 and 0.001
-  for (std::int64_t i = 0; i < rounds; ++i) {
-#pragma GCC unroll 16
-    for (auto& sum : sums) sum = _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
-  }
-  for (int c = 1; c < kChains; ++c) sums[0] = _mm512_add_ps(sums[0], sums[c]);
-  return _mm512_cvtss_f32(sums[0]);
-}
-
-// A loop and the operations one round of it does.
-struct Loop {
-  float (*run)(std::int64_t rounds);
-  std::int64_t flop_per_round;
-};
-
-Loop f32_loop() {
-  if (kernels::isa_supported(kernels::Isa::kAvx512)) return {fma_avx512, kChains * 16 * 2};
-  if (kernels::isa_supported(kernels::Isa::kAvx2)) return {fma_avx2, kChains * 8 * 2};
-  return {fma_scalar, kChains * 2};
-}
-
-// The best rate of several passes over all workers.
-double flop_rate(ThreadPool& pool, const Loop& loop) {
-  std::atomic<float> sink{0};
-  double best = 0;
-  for (int pass = 0; pass < kPasses; ++pass) {
-    const double start = steady_seconds();
-    // More pieces than workers: a worker that was held up hands its share to the others.
-    const std::int64_t pieces = std::int64_t{8} * pool.size();
-    pool.parallel_for(pieces, 1, [&](std::int64_t begin, std::int64_t end, int) {
-      for (std::int64_t i = begin; i < end; ++i) sink.store(loop.run(kRoundsPerPass / 8), std::memory_order_relaxed);
-    });
-    const double flop = static_cast<double>(pieces * (kRoundsPerPass / 8)) * static_cast<double>(loop.flop_per_round);
-    best = std::max(best, flop / (steady_seconds() - start));
-  }
-  return best;
-}
-
-__attribute__((target("avx2"))) std::uint64_t sum_avx2(const std::byte* data, std::int64_t bytes) {
-  __m256i sums[8];
-  for (auto& sum : sums) sum = _mm256_setzero_si256();
-  for (std::int64_t i = 0; i + 256 <= bytes; i += 256) {
-#pragma GCC unroll 8
-    for (int k = 0; k < 8; ++k) {
-      sums[k] = _mm256_xor_si256(sums[k], _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data + i + k * 32)));
-    }
-  }
-  for (int k = 1; k < 8; ++k) sums[0] = _mm256_xor_si256(sums[0], sums[k]);
-  return static_cast<std::uint64_t>(_mm256_extract_epi64(sums[0], 0));
-}
-
-std::uint64_t sum_plain(const std::byte* data, std::int64_t bytes) {
-  std::uint64_t sum = 0;
-  for (std::int64_t i = 0; i + 8 <= bytes; i += 8) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, data + i, 8);
-    sum ^= word;
-  }
-  return sum;
-}
-
-double read_rate(ThreadPool& pool, std::byte* data, std::int64_t bytes) {
-  const auto sum = kernels::isa_supported(kernels::Isa::kAvx2) ? sum_avx2 : sum_plain;
-  pool.parallel_for(bytes, kReadGrain, [&](std::int64_t begin, std::int64_t end, int) {
-    std::memset(data + begin, 1, static_cast<std::size_t>(end - begin));
-  });
+// One pass over all workers of a pool.
+double read_once(ThreadPool& pool, const std::byte* data, std::int64_t bytes) {
   std::atomic<std::uint64_t> sink{0};
+  const double start = steady_seconds();
+  pool.parallel_for(bytes, kReadGrain, [&](std::int64_t begin, std::int64_t end, int) {
+    sink.fetch_xor(read_all(data + begin, end - begin), std::memory_order_relaxed);
+  });
+  return static_cast<double>(bytes) / (steady_seconds() - start);
+}
+
+double compute_once(ThreadPool& pool, const PeakLoop& loop, std::int64_t rounds) {
+  std::atomic<float> sink{0};
+  // More pieces than workers: a worker that was held up hands its share to the others.
+  const std::int64_t pieces = std::int64_t{8} * pool.size();
+  const double start = steady_seconds();
+  pool.parallel_for(pieces, 1, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t i = begin; i < end; ++i) sink.store(loop.run(rounds / 8), std::memory_order_relaxed);
+  });
+  const double operations = static_cast<double>(pieces * (rounds / 8) * loop.operations_per_round);
+  return operations / (steady_seconds() - start);
+}
+
+template <typename Once>
+double best_of(const Once& once) {
   double best = 0;
-  for (int pass = 0; pass < kPasses; ++pass) {
-    const double start = steady_seconds();
-    pool.parallel_for(bytes, kReadGrain, [&](std::int64_t begin, std::int64_t end, int) {
-      sink.fetch_xor(sum(data + begin, end - begin), std::memory_order_relaxed);
-    });
-    best = std::max(best, static_cast<double>(bytes) / (steady_seconds() - start));
-  }
+  for (int pass = 0; pass < kPasses; ++pass) best = std::max(best, once());
   return best;
+}
+
+double compute_rate(ThreadPool& pool, const std::optional<PeakLoop>& loop) {
+  if (!loop) return 0;
+  return best_of([&] { return compute_once(pool, *loop, kRounds); });
+}
+
+// Anonymous memory of this process in huge pages; 0 where the system does not say.
+std::int64_t anonymous_huge_bytes() {
+  std::FILE* file = std::fopen("/proc/self/smaps_rollup", "re");
+  if (file == nullptr) return 0;
+  char line[256];
+  long long kib = 0;
+  while (std::fgets(line, sizeof line, file) != nullptr) {
+    if (std::sscanf(line, "AnonHugePages: %lld", &kib) == 1) break;
+  }
+  std::fclose(file);
+  return kib * 1024;
 }
 
 }  // namespace
 
-Result<MachinePeaks> measure_machine(ThreadPool& pool, std::int64_t buffer_bytes) {
-  void* buffer = ::mmap(nullptr, static_cast<std::size_t>(buffer_bytes), PROT_READ | PROT_WRITE,
+double rate_of(const PeakRates& peaks, Arithmetic arithmetic) {
+  const double wanted = arithmetic == Arithmetic::kBf16   ? peaks.bf16_flop_per_s
+                        : arithmetic == Arithmetic::kInt8 ? peaks.int8_op_per_s
+                                                          : peaks.f32_flop_per_s;
+  return wanted > 0 ? wanted : peaks.f32_flop_per_s;
+}
+
+std::int64_t default_probe_bytes() {
+  constexpr std::int64_t kMost = std::int64_t{4} << 30;
+  const auto memory = machine_memory();
+  if (!memory.ok()) return kMost / 4;
+  return std::clamp<std::int64_t>(memory->usable() / 8 / kHugePage * kHugePage, 64 << 20, kMost);
+}
+
+void MachineProbe::Unmap::operator()(std::byte* data) const { ::munmap(data, static_cast<std::size_t>(bytes)); }
+
+Result<MachineProbe> MachineProbe::create(int threads, std::int64_t buffer_bytes) {
+  const std::int64_t bytes = std::max(kHugePage, buffer_bytes / kHugePage * kHugePage);
+  void* buffer = ::mmap(nullptr, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (buffer == MAP_FAILED) {
-    return Error{
-        Errc::kResourceExhausted,
-        fmt::format("[bench] {} bytes for the bandwidth probe needed, the system has not got them", buffer_bytes)};
+    return Error{Errc::kResourceExhausted,
+                 fmt::format("[bench] {} bytes for the bandwidth probe needed, the system has not got them", bytes)};
   }
-  MachinePeaks peaks;
-  peaks.read_buffer_bytes = buffer_bytes;
-  peaks.read_bytes_per_s = read_rate(pool, static_cast<std::byte*>(buffer), buffer_bytes);
-  ::munmap(buffer, static_cast<std::size_t>(buffer_bytes));
-  peaks.f32_flop_per_s = flop_rate(pool, f32_loop());
-  if (kernels::isa_supported(kernels::Isa::kAvx512Bf16)) {
-    peaks.bf16_flop_per_s = flop_rate(pool, {dot_bf16, kChains * 32 * 2});
-  }
+  (void)::madvise(buffer, static_cast<std::size_t>(bytes), MADV_HUGEPAGE);  // where the system has none: small pages
+  return MachineProbe(threads, std::unique_ptr<std::byte, Unmap>(static_cast<std::byte*>(buffer), Unmap{bytes}), bytes);
+}
+
+MachineProbe::MachineProbe(int threads, std::unique_ptr<std::byte, Unmap> buffer, std::int64_t bytes)
+    : pool_(std::make_unique<ThreadPool>(threads)), buffer_(std::move(buffer)), bytes_(bytes) {
+  const std::int64_t before = anonymous_huge_bytes();
+  std::byte* const data = buffer_.get();
+  pool_->parallel_for(bytes, kReadGrain, [&](std::int64_t begin, std::int64_t end, int) {
+    std::memset(data + begin, 1, static_cast<std::size_t>(end - begin));
+  });
+  huge_bytes_ = std::clamp<std::int64_t>(anonymous_huge_bytes() - before, 0, bytes);
+}
+
+PeakRates MachineProbe::rates(ThreadPool& pool) {
+  PeakRates rates;
+  rates.read_bytes_per_s = best_of([&] { return read_once(pool, buffer_.get(), bytes_); });
+  rates.f32_flop_per_s = compute_rate(pool, f32_loop());
+  rates.bf16_flop_per_s = compute_rate(pool, bf16_loop());
+  rates.int8_op_per_s = compute_rate(pool, int8_loop());
+  return rates;
+}
+
+MachinePeaks MachineProbe::peaks() {
+  MachinePeaks peaks{.threads = threads(), .buffer_bytes = bytes_, .huge_page_bytes = huge_bytes_};
+  peaks.all = rates(*pool_);
+  ThreadPool single(1);
+  peaks.one = threads() == 1 ? peaks.all : rates(single);
   return peaks;
+}
+
+double MachineProbe::read_bytes_per_s() { return read_once(*pool_, buffer_.get(), bytes_); }
+
+double MachineProbe::operations_per_s(Arithmetic arithmetic) {
+  std::optional<PeakLoop> loop = f32_loop();
+  if (arithmetic == Arithmetic::kBf16 && bf16_loop()) loop = bf16_loop();
+  if (arithmetic == Arithmetic::kInt8 && int8_loop()) loop = int8_loop();
+  return compute_once(*pool_, *loop, kBriefRounds);
 }
 
 }  // namespace baltoro::cli

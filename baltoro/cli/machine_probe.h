@@ -1,23 +1,68 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <optional>
 
 #include "baltoro/base/result.h"
 #include "baltoro/base/thread_pool.h"
 
 namespace baltoro::cli {
 
-// What the machine can do at most, measured on all workers of a pool: the yardstick of `bench`.
-struct MachinePeaks {
+// Rates of a number of threads: what no program on them can exceed.
+struct PeakRates {
   double read_bytes_per_s = 0;  // sequential reads of a buffer that no cache holds
-  std::int64_t read_buffer_bytes = 0;
-  double f32_flop_per_s = 0;   // fused multiply-adds on registers, two operations each
-  double bf16_flop_per_s = 0;  // BF16 dot products with f32 sums; 0 where the CPU has none
+  double f32_flop_per_s = 0;    // fused multiply-adds on registers, two operations each
+  double bf16_flop_per_s = 0;   // BF16 dot products with f32 sums; 0 where the CPU has none
+  double int8_op_per_s = 0;     // 8-bit dot products with int32 sums (VNNI); 0 where the CPU has none
 };
 
-// Best of several passes; takes about two seconds and buffer_bytes of memory for its time.
-// kResourceExhausted when the buffer cannot be had.
-Result<MachinePeaks> measure_machine(ThreadPool& pool, std::int64_t buffer_bytes);
+struct MachinePeaks {
+  PeakRates all = {};  // of all threads of the run
+  PeakRates one = {};  // of one thread
+  int threads = 0;
+  std::int64_t buffer_bytes = 0;
+  std::int64_t huge_page_bytes = 0;  // of the buffer, as far as the system says
+};
+
+// The arithmetic that a figure is held against.
+enum class Arithmetic : std::uint8_t { kF32, kBf16, kInt8 };
+double rate_of(const PeakRates& peaks, Arithmetic arithmetic);
+
+// Measures the machine: once in full, and again briefly beside each figure, because both the memory's and the cores'
+// rates of shared machines wander by a factor of two within a minute. Keeps its buffer and its threads (asleep) in
+// between. One thread at a time.
+class MachineProbe {
+ public:
+  // threads as for ThreadPool. kResourceExhausted when the buffer cannot be had.
+  static Result<MachineProbe> create(int threads, std::int64_t buffer_bytes);
+
+  // Best of several passes of each; about two seconds and a read of the buffer a pass.
+  MachinePeaks peaks();
+  // One read of the whole buffer by all threads.
+  double read_bytes_per_s();
+  // A few milliseconds of arithmetic on all threads; where the CPU has no such instructions, of f32.
+  double operations_per_s(Arithmetic arithmetic);
+
+  int threads() const { return pool_->size(); }
+  std::int64_t buffer_bytes() const { return bytes_; }
+
+ private:
+  struct Unmap {
+    std::int64_t bytes = 0;
+    void operator()(std::byte* data) const;
+  };
+  MachineProbe(int threads, std::unique_ptr<std::byte, Unmap> buffer, std::int64_t bytes);
+  PeakRates rates(ThreadPool& pool);
+  std::unique_ptr<ThreadPool> pool_;
+  std::unique_ptr<std::byte, Unmap> buffer_;
+  std::int64_t bytes_ = 0;
+  std::int64_t huge_bytes_ = 0;
+};
+
+// What to read when nothing is asked: 4 GiB, less on small machines, so that weights stay in the page cache beside it.
+std::int64_t default_probe_bytes();
 
 }  // namespace baltoro::cli

@@ -11,11 +11,25 @@ std::int64_t bytes_of(const model::FfnWeights& w) { return bytes_of(w.gate) + by
 std::int64_t size_of(const MatrixView& w) { return w.rows * w.cols; }
 std::int64_t size_of(const model::FfnWeights& w) { return size_of(w.gate) + size_of(w.up) + size_of(w.down); }
 
-std::int64_t bytes_of(const model::MlaWeights& w) {
-  return (w.q_a ? bytes_of(*w.q_a) : 0) + bytes_of(w.q_b) + bytes_of(w.kv_a) + bytes_of(w.kv_b) + bytes_of(w.o);
+// All of the attention's weights but kv_a: what a token needs to ask, not to be asked.
+std::int64_t query_bytes(const model::MlaWeights& w) {
+  return (w.q_a ? bytes_of(*w.q_a) : 0) + bytes_of(w.q_b) + bytes_of(w.kv_b) + bytes_of(w.o);
 }
-std::int64_t size_of(const model::MlaWeights& w) {
-  return (w.q_a ? size_of(*w.q_a) : 0) + size_of(w.q_b) + size_of(w.kv_a) + size_of(w.kv_b) + size_of(w.o);
+std::int64_t query_size(const model::MlaWeights& w) {
+  return (w.q_a ? size_of(*w.q_a) : 0) + size_of(w.q_b) + size_of(w.kv_b) + size_of(w.o);
+}
+
+// The attention of one layer: `tokens` write their KV row, `asking` of them attend to `attended` rows, `read` distinct.
+// kv_b is counted as two products a token: it absorbs the query and unfolds the mixed latent.
+struct AttentionRows {
+  std::int64_t tokens, asking, attended, read;
+};
+void add_attention(const model::MlaWeights& w, const model::ModelConfig& config, const AttentionRows& rows,
+                   std::int64_t kv_element_bytes, StepCost& cost) {
+  cost.weight_bytes += bytes_of(w.kv_a) + (rows.asking > 0 ? query_bytes(w) : 0);
+  cost.linear_flop += 2 * (rows.tokens * size_of(w.kv_a) + rows.asking * query_size(w));
+  cost.attention_flop += 2 * rows.attended * config.num_attention_heads * (config.kv_dim() + config.kv_lora_rank);
+  cost.kv_bytes += (rows.read + rows.tokens) * config.kv_dim() * kv_element_bytes;
 }
 
 // The FFN of one layer for `tokens` tokens.
@@ -23,15 +37,15 @@ void add_ffn(const model::LayerWeights& layer, const model::ModelConfig& config,
              std::int64_t experts_touched, StepCost& cost) {
   if (layer.dense) {
     cost.weight_bytes += bytes_of(*layer.dense);
-    cost.flop += 2 * tokens * size_of(*layer.dense);
+    cost.linear_flop += 2 * tokens * size_of(*layer.dense);
     return;
   }
   const model::MoeWeights& moe = *layer.moe;
   cost.weight_bytes += bytes_of(moe.router) + experts_touched * bytes_of(moe.experts.front());
-  cost.flop += 2 * tokens * (size_of(moe.router) + config.num_experts_per_tok * size_of(moe.experts.front()));
+  cost.linear_flop += 2 * tokens * (size_of(moe.router) + config.num_experts_per_tok * size_of(moe.experts.front()));
   if (moe.shared) {
     cost.weight_bytes += bytes_of(*moe.shared);
-    cost.flop += 2 * tokens * size_of(*moe.shared);
+    cost.linear_flop += 2 * tokens * size_of(*moe.shared);
   }
 }
 
@@ -40,7 +54,8 @@ void add_ffn(const model::LayerWeights& layer, const model::ModelConfig& config,
 StepCost& StepCost::operator+=(const StepCost& other) {
   weight_bytes += other.weight_bytes;
   kv_bytes += other.kv_bytes;
-  flop += other.flop;
+  linear_flop += other.linear_flop;
+  attention_flop += other.attention_flop;
   return *this;
 }
 
@@ -50,18 +65,17 @@ StepCost step_cost(const model::Weights& weights, const StepShape& shape, std::i
   cost.weight_bytes = shape.tokens * weights.embed.row_bytes();
   for (std::size_t l = 0; l < weights.layers.size(); ++l) {
     const model::LayerWeights& layer = weights.layers[l];
-    cost.weight_bytes += bytes_of(layer.attention);
-    // kv_b is counted here as two products a token: it absorbs the query and unfolds the mixed latent.
-    cost.flop += 2 * shape.tokens * size_of(layer.attention);
-    cost.flop += 2 * shape.attended_rows * config.num_attention_heads * (config.kv_dim() + config.kv_lora_rank);
     const bool last = l + 1 == weights.layers.size();
+    const AttentionRows rows =
+        last ? AttentionRows{shape.tokens, shape.logit_rows, shape.last_attended_rows, shape.last_kv_rows}
+             : AttentionRows{shape.tokens, shape.tokens, shape.attended_rows, shape.kv_rows};
+    add_attention(layer.attention, config, rows, kv_element_bytes, cost);
     const std::int64_t ffn_tokens = last ? shape.logit_rows : shape.tokens;
     if (ffn_tokens > 0) add_ffn(layer, config, ffn_tokens, shape.experts_touched[l], cost);
-    cost.kv_bytes += (shape.kv_rows + shape.tokens) * config.kv_dim() * kv_element_bytes;
   }
   if (shape.logit_rows > 0) {
     cost.weight_bytes += bytes_of(weights.lm_head);
-    cost.flop += 2 * shape.logit_rows * size_of(weights.lm_head);
+    cost.linear_flop += 2 * shape.logit_rows * size_of(weights.lm_head);
   }
   return cost;
 }

@@ -149,14 +149,59 @@ class Bench(unittest.TestCase):
         cases = [(row["kind"], row["batch"], row["context"]) for row in report["rows"]]
         self.assertEqual(cases, [(row["kind"], int(row["batch"]), int(row["context"])) for row in rows])
         self.assertEqual(cases, [("prefill", 1, 32), ("prefill", 1, 64), ("decode", 1, 64), ("decode", 2, 64),
-                                 ("decode", 1, 128), ("decode", 2, 128)])
+                                 ("decode", 1, 128)])
         for ours, theirs in zip(report["rows"], rows):
-            self.assertEqual(ours["flop"], int(theirs["flop"]))  # the same work in every run
-            self.assertEqual(ours["weight_bytes"], int(theirs["weight_bytes"]))
+            for cost in ("linear_flop", "attention_flop", "weight_bytes", "kv_bytes"):  # the same work in every run
+                self.assertEqual(ours[cost], int(theirs[cost]))
+            self.assertEqual(len(ours["read_bytes_per_s_beside"]), len(ours["seconds"]))
+        self.assertEqual([start["cache"] for start in report["starts"]], ["warm"])
         table = run(*arguments).stdout
-        self.assertEqual(table.count("\ndecode "), 4)
-        for name in ("read_bytes_per_s", "f32_flop_per_s"):
-            self.assertGreater(report["machine"][name], 0)
+        self.assertEqual(table.count("\ndecode "), 3)
+        self.assertIn("warm start: ready in ", table)
+        for threads in ("all_threads", "one_thread"):
+            for name in ("read_bytes_per_s", "f32_flop_per_s"):
+                self.assertGreater(report["machine"][threads][name], 0)
+
+    def test_a_cold_start_says_whether_it_was_cold(self):
+        with tempfile.TemporaryDirectory() as folder:
+            model = os.path.join(folder, "tiny")
+            made = run("synth", "--config", os.path.join(ROOT, "configs", "tiny.json"), "--quant", "int4", "--out", model)
+            self.assertEqual(made.returncode, 0, made.stderr)
+            done = run("bench", model, "--quick", "--quiet", "--repeat", "2", "--prefill", "8", "--cold", "--format", "json")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            warm, cold = json.loads(done.stdout)["starts"]
+            self.assertEqual((warm["cache"], cold["cache"]), ("warm", "cold"))
+            self.assertEqual(warm["cached_before"], [1.0, 1.0])
+            self.assertEqual(len(cold["cached_before"]), 2)
+            self.assertGreater(cold["weight_bytes"], 1e6)
+            self.assertLess(cold["weight_bytes"], cold["file_bytes"])
+
+    def test_reports_are_compared(self):
+        with tempfile.TemporaryDirectory() as folder:
+            names = [os.path.join(folder, name) for name in ("a.json", "b.json", "bad.json")]
+            for name in names[:2]:
+                done = run("bench", os.path.join(ROOT, "models", "ledger"), "--quick", "--quiet", "--repeat", "2", "--prefill",
+                           "32", "--format", "json")
+                with open(name, "w") as file:
+                    file.write(done.stdout)
+            table = run("bench", "compare", *names[:2])
+            self.assertEqual(table.returncode, 0, table.stderr)
+            self.assertIn("prefill 32", table.stdout)
+            compared = json.loads(run("bench", "compare", *names[:2], "--format", "json").stdout)
+            self.assertEqual([case["case"] for case in compared["cases"]],
+                             ["prefill 32", "warm start, ready", "warm start, first of 32"])
+            with open(names[2], "w") as file:
+                file.write('{"format": "baltoro-bench-2", "rows": [{}]}')
+            for other in (names[2], "/no/such/file", folder):
+                done = run("bench", "compare", names[0], other)
+                self.assertEqual(done.returncode, 1 if other != names[2] else 2)
+                self.assertTrue(done.stderr.startswith("baltoro bench compare: "), done.stderr)
+                self.assertEqual(done.stderr.count("\n"), 1)
+
+    def test_the_machine_alone(self):
+        report = json.loads(run("bench", "machine", "--quick", "--format", "json").stdout)
+        self.assertGreater(report["machine"]["all_threads"]["f32_flop_per_s"], 0)
+        self.assertIn("1 thread", run("bench", "machine", "--quick").stdout)
 
     def test_what_is_wrong_is_said(self):
         model = os.path.join(ROOT, "models", "ledger")

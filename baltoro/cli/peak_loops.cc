@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "baltoro/cli/peak_loops.h"
+
+#include <immintrin.h>
+
+#include <array>
+#include <cstring>
+
+#include "baltoro/kernels/kernels.h"
+
+namespace baltoro::cli {
+namespace {
+
+// Independent chains: enough to hide the latency of a multiply-add on two ports.
+constexpr int kChains = 16;
+
+float fma_scalar(std::int64_t rounds) {
+  std::array<float, kChains> sums{};
+  for (std::int64_t i = 0; i < rounds; ++i) {
+    for (auto& sum : sums) sum = sum * 0.999F + 0.5F;
+  }
+  float all = 0;
+  for (const float sum : sums) all += sum;
+  return all;
+}
+
+__attribute__((target("avx2,fma"))) float fma_avx2(std::int64_t rounds) {
+  __m256 sums[kChains];
+  for (auto& sum : sums) sum = _mm256_setzero_ps();
+  const __m256 a = _mm256_set1_ps(0.999F), b = _mm256_set1_ps(0.5F);
+  for (std::int64_t i = 0; i < rounds; ++i) {
+#pragma GCC unroll 16
+    for (auto& sum : sums) sum = _mm256_fmadd_ps(sum, a, b);
+  }
+  for (int c = 1; c < kChains; ++c) sums[0] = _mm256_add_ps(sums[0], sums[c]);
+  return _mm256_cvtss_f32(sums[0]);
+}
+
+__attribute__((target("avx512f"))) float fma_avx512(std::int64_t rounds) {
+  __m512 sums[kChains];
+  for (auto& sum : sums) sum = _mm512_setzero_ps();
+  const __m512 a = _mm512_set1_ps(0.999F), b = _mm512_set1_ps(0.5F);
+  for (std::int64_t i = 0; i < rounds; ++i) {
+#pragma GCC unroll 16
+    for (auto& sum : sums) sum = _mm512_fmadd_ps(sum, a, b);
+  }
+  for (int c = 1; c < kChains; ++c) sums[0] = _mm512_add_ps(sums[0], sums[c]);
+  return _mm512_cvtss_f32(sums[0]);
+}
+
+__attribute__((target("avx512f,avx512bf16"))) float dot_bf16(std::int64_t rounds) {
+  __m512 sums[kChains];
+  for (auto& sum : sums) sum = _mm512_setzero_ps();
+  const __m512i a = _mm512_set1_epi16(0x3F80), b = _mm512_set1_epi16(0x3A83);  // 1 and 0.001
+  for (std::int64_t i = 0; i < rounds; ++i) {
+#pragma GCC unroll 16
+    for (auto& sum : sums) sum = _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
+  }
+  for (int c = 1; c < kChains; ++c) sums[0] = _mm512_add_ps(sums[0], sums[c]);
+  return _mm512_cvtss_f32(sums[0]);
+}
+
+__attribute__((target("avx512f,avx512vnni"))) float dot_int8(std::int64_t rounds) {
+  __m512i sums[kChains];
+  for (auto& sum : sums) sum = _mm512_setzero_si512();
+  const __m512i a = _mm512_set1_epi8(1), b = _mm512_set1_epi8(-1);
+  for (std::int64_t i = 0; i < rounds; ++i) {
+#pragma GCC unroll 16
+    for (auto& sum : sums)
+      asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));  // g++ 12 copies the intrinsic's sums
+  }
+  for (int c = 1; c < kChains; ++c) sums[0] = _mm512_add_epi32(sums[0], sums[c]);
+  return static_cast<float>(_mm512_cvtsi512_si32(sums[0]));
+}
+
+__attribute__((target("avx2"))) std::uint64_t read_avx2(const std::byte* data, std::int64_t bytes) {
+  __m256i sums[8];
+  for (auto& sum : sums) sum = _mm256_setzero_si256();
+  for (std::int64_t i = 0; i + 256 <= bytes; i += 256) {
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; ++k) {
+      sums[k] = _mm256_xor_si256(sums[k], _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data + i + k * 32)));
+    }
+  }
+  for (int k = 1; k < 8; ++k) sums[0] = _mm256_xor_si256(sums[0], sums[k]);
+  return static_cast<std::uint64_t>(_mm256_extract_epi64(sums[0], 0));
+}
+
+__attribute__((target("avx512f"))) std::uint64_t read_avx512(const std::byte* data, std::int64_t bytes) {
+  __m512i sums[4];
+  for (auto& sum : sums) sum = _mm512_setzero_si512();
+  for (std::int64_t i = 0; i + 256 <= bytes; i += 256) {
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) sums[k] = _mm512_xor_si512(sums[k], _mm512_loadu_si512(data + i + k * 64));
+  }
+  for (int k = 1; k < 4; ++k) sums[0] = _mm512_xor_si512(sums[0], sums[k]);
+  return static_cast<std::uint64_t>(_mm512_cvtsi512_si32(sums[0]));
+}
+
+std::uint64_t read_plain(const std::byte* data, std::int64_t bytes) {
+  std::uint64_t sum = 0;
+  for (std::int64_t i = 0; i + 8 <= bytes; i += 8) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, data + i, 8);
+    sum ^= word;
+  }
+  return sum;
+}
+
+}  // namespace
+
+PeakLoop f32_loop() {
+  if (kernels::isa_supported(kernels::Isa::kAvx512)) return {fma_avx512, kChains * 16 * 2};
+  if (kernels::isa_supported(kernels::Isa::kAvx2)) return {fma_avx2, kChains * 8 * 2};
+  return {fma_scalar, kChains * 2};
+}
+
+std::optional<PeakLoop> bf16_loop() {
+  if (!kernels::isa_supported(kernels::Isa::kAvx512Bf16)) return std::nullopt;
+  return PeakLoop{dot_bf16, kChains * 32 * 2};
+}
+
+std::optional<PeakLoop> int8_loop() {
+  if (!kernels::isa_supported(kernels::Isa::kAvx512) || __builtin_cpu_supports("avx512vnni") == 0) return std::nullopt;
+  return PeakLoop{dot_int8, kChains * 64 * 2};
+}
+
+std::uint64_t read_all(const std::byte* data, std::int64_t bytes) {
+  static const auto read = kernels::isa_supported(kernels::Isa::kAvx512) ? read_avx512
+                           : kernels::isa_supported(kernels::Isa::kAvx2) ? read_avx2
+                                                                         : read_plain;
+  return read(data, bytes);
+}
+
+}  // namespace baltoro::cli
