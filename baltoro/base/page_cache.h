@@ -21,8 +21,4 @@ Status drop_from_page_cache(const std::string& path);
 // Reads the whole file once, so that it is cached as far as memory allows.
 Status read_through(const std::string& path);
 
-// Bytes per second of reads past the page cache (O_DIRECT), four of 4 MiB at once, from the file's begin on, until
-// `bytes` are read or `seconds` are over. kUnsupported where the file system has no such reads.
-Result<double> direct_read_rate(const std::string& path, std::uint64_t bytes, double seconds);
-
 }  // namespace baltoro

@@ -41,21 +41,11 @@ TEST_F(PageCache, ADroppedFileIsCachedNoMoreThanBefore) {
   EXPECT_EQ(*cached_bytes(path_), kBytes);
 }
 
-TEST_F(PageCache, DirectReadsHaveARateOrAreUnsupported) {
-  const auto rate = direct_read_rate(path_, 4 << 20, 1.0);
-  if (!rate.ok()) {
-    EXPECT_EQ(rate.error().code, Errc::kUnsupported) << rate.error().message;
-  } else {
-    EXPECT_GT(*rate, 1e5);
-  }
-}
-
 TEST_F(PageCache, WhatIsNoFileIsSaid) {
   for (const std::string path : {"/nowhere/at/all", "/", "/dev/null"}) {
     EXPECT_FALSE(cached_bytes(path).ok()) << path;
     EXPECT_FALSE(drop_from_page_cache(path).ok()) << path;
     EXPECT_FALSE(read_through(path).ok()) << path;
-    EXPECT_FALSE(direct_read_rate(path, 4096, 0.1).ok()) << path;
   }
 }
 

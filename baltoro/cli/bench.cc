@@ -26,7 +26,7 @@ struct BenchOptions {
   BenchSizes sizes;  // those given; the others are the defaults
   std::string format = "table";
   std::int64_t start_prompt = 32;
-  bool full = false, cold = false, quick = false, quiet = false, no_start = false;
+  bool full = false, cold = false, quick = false, quiet = false, no_start = false, brief = false, profile = false;
   std::string a, b;  // of compare
 };
 
@@ -45,6 +45,7 @@ BenchPlan plan_of(const BenchOptions& options, const model::ModelConfig& config)
   plan.decoder.threads = options.model.threads;
   plan.force_memory = options.model.force_memory;
   plan.show_progress = !options.quiet;
+  plan.profile = options.profile;
   const BenchSizes& given = options.sizes;
   BenchSizes sizes = default_sizes(options.full, config);
   const bool any = !given.prefill_tokens.empty() || !given.decode_batches.empty() || !given.contexts.empty();
@@ -106,7 +107,7 @@ int run(const BenchOptions& options) {
 int run_machine(const BenchOptions& options) {
   auto probe = make_probe(options);
   if (!probe.ok()) return report_error("bench machine", probe.error());
-  const MachinePeaks peaks = probe->peaks();
+  const MachinePeaks peaks = options.brief ? probe->brief_peaks() : probe->peaks();
   print(options.format == "json" ? machine_json(peaks) : machine_table(peaks));
   return 0;
 }
@@ -176,6 +177,7 @@ void add_bench(CLI::App& app) {
   bench.add_option("--format", options->format, "Output")
       ->check(CLI::IsMember({"table", "csv", "json"}))
       ->capture_default_str();
+  bench.add_flag("--profile", options->profile, "Where the time of one more pass of each case goes (table and JSON)");
   bench.add_flag("--quiet", options->quiet, "No progress on stderr");
   add_probe_options(bench, *options);
 
@@ -185,6 +187,7 @@ void add_bench(CLI::App& app) {
   CLI::App& machine = *bench.add_subcommand("machine", "The machine's rates alone");
   add_probe_options(machine, *options);
   machine.add_option("--threads", options->model.threads, "Threads (0: all cores)")->check(CLI::Range(0, 4096));
+  machine.add_flag("--brief", options->brief, "One pass of each on all threads: as beside each figure");
   for (CLI::App* sub : {&compare, &machine}) {
     sub->add_option("--format", options->format, "Output")->check(CLI::IsMember({"table", "json"}));
   }

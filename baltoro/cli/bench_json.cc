@@ -27,6 +27,19 @@ json::Array numbers(const std::vector<Item>& items, double Item::* member) {
   return out;
 }
 
+json::Array profile_json(const BenchRow& row) {
+  json::Array out;
+  for (const model::RegionTime& region : row.regions) {
+    out.emplace_back(json::Object{{"region", region.name},
+                                  {"calls", region.calls},
+                                  {"seconds", region.seconds},
+                                  {"busy_seconds", region.busy_seconds},
+                                  {"bytes", region.bytes},
+                                  {"flop", region.flops}});
+  }
+  return out;
+}
+
 json::Object row_json(const BenchRow& row) {
   return {{"kind", bench_kind_name(row.what.kind)},
           {"batch", row.what.batch},
@@ -46,7 +59,9 @@ json::Object row_json(const BenchRow& row) {
           {"memory_percent", 100 * row.memory_share()},
           {"compute_percent", 100 * row.compute_share()},
           {"limit_percent", 100 * row.limit_share()},
-          {"experts_per_layer", row.experts_per_layer}};
+          {"experts_per_layer", row.experts_per_layer},
+          {"profiled_seconds", row.profiled_seconds},
+          {"profile", profile_json(row)}};
 }
 
 json::Object start_json(const StartRow& row) {

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "baltoro/base/progress.h"
 
 namespace baltoro::cli {
@@ -38,6 +40,23 @@ std::string row_line(const BenchRow& row) {
       static_cast<double>(row.cost.flop()) * 1e-9, row.flop_per_s() * 1e-9,
       median_of(row, &BenchPass::linear_per_s) * 1e-9, 100 * row.compute_share(), 100 * row.limit_share(),
       memory ? "memory " : "compute", row.experts_per_layer);
+}
+
+// Where a pass went: the regions of a step, longest first, with what they reached and how long workers waited in them.
+std::string profile_lines(const BenchRow& row, int threads) {
+  if (row.regions.empty()) return {};
+  std::string out = fmt::format("\nprofile of {}, batch {}, context {}: {:.4f} s\n{:<24}{:>8}{:>9}{:>9}{:>11}{:>10}\n",
+                                bench_kind_name(row.what.kind), row.what.batch, row.what.context, row.profiled_seconds,
+                                "region", "calls", "% time", "GB/s", "GFLOP/s", "waits %");
+  double outside = row.profiled_seconds;
+  for (const model::RegionTime& region : row.regions) {
+    outside -= region.seconds;
+    const double seconds = std::max(region.seconds, 1e-12);
+    out += fmt::format("{:<24}{:>8}{:>9.1f}{:>9.2f}{:>11.1f}{:>10.1f}\n", region.name, region.calls,
+                       100 * region.seconds / row.profiled_seconds, region.bytes / seconds * 1e-9,
+                       region.flops / seconds * 1e-9, 100 * (1 - region.busy_seconds / (seconds * threads)));
+  }
+  return out + fmt::format("{:<24}{:>17.1f}\n", "in no region", 100 * outside / row.profiled_seconds);
 }
 
 std::string start_lines(const StartRow& row) {
@@ -95,6 +114,7 @@ std::string bench_table(const BenchReport& report) {
         "pass "
         "(medians).\nExperts: distinct ones of a step and layer. Over 100 % of memory: the caches hold a part.\n";
   }
+  for (const BenchRow& row : report.rows) out += profile_lines(row, report.peaks.threads);
   for (const StartRow& row : report.starts) out += start_lines(row);
   return out + fmt::format("memory at the end: {} resident, {} of it not file pages; at most {}\n",
                            format_bytes(static_cast<std::uint64_t>(report.memory.resident)),

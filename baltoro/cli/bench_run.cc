@@ -139,6 +139,19 @@ class Bench {
                             .attention_per_s = (before.attention + after.attention) / 2});
       before = after;
     }
+    if (plan_.profile) BALTORO_TRY_STATUS(profile(prepared, row));
+    return {};
+  }
+
+  Status profile(const Prepared& prepared, BenchRow& row) {
+    model::StepProfile profile;
+    for (const OwnedStep& step : prepared.steps) {
+      BALTORO_TRY_STATUS(decoder_.forward(prepared.batch(step), kv_, logits_, nullptr, &profile));
+    }
+    row.regions.assign(profile.regions().begin(), profile.regions().end());
+    std::sort(row.regions.begin(), row.regions.end(),
+              [](const model::RegionTime& a, const model::RegionTime& b) { return a.seconds > b.seconds; });
+    row.profiled_seconds = profile.seconds();
     return {};
   }
 

@@ -13,6 +13,7 @@
 #include "baltoro/cli/machine_probe.h"
 #include "baltoro/cli/step_cost.h"
 #include "baltoro/model/decoder.h"
+#include "baltoro/model/step_profile.h"
 
 namespace baltoro::cli {
 
@@ -25,6 +26,7 @@ struct BenchPlan {
   std::int64_t probe_bytes = 0;  // 0: default_probe_bytes()
   bool force_memory = false;
   bool show_progress = true;
+  bool profile = false;                // one more pass of each case fills BenchRow::regions
   model::DecoderOptions decoder = {};  // max_logit_rows is chosen here
 };
 
@@ -39,9 +41,11 @@ struct BenchPass {
 // One case, measured `repeat` times after passes that do not count.
 struct BenchRow {
   BenchCase what;
-  std::vector<BenchPass> passes = {};  // in the order measured
-  StepCost cost = {};                  // of one pass
-  double experts_per_layer = 0;        // distinct routed experts of a step, mean over MoE layers and steps
+  std::vector<BenchPass> passes = {};           // in the order measured
+  StepCost cost = {};                           // of one pass
+  double experts_per_layer = 0;                 // distinct routed experts of a step, mean over MoE layers and steps
+  std::vector<model::RegionTime> regions = {};  // of one pass, longest first
+  double profiled_seconds = 0;                  // all of that pass
 
   double median_seconds() const;
   double tokens_per_s() const { return static_cast<double>(what.tokens()) / median_seconds(); }

@@ -191,6 +191,22 @@ TEST(BenchRun, EveryCaseIsMeasured) {
   EXPECT_GT(report->memory.peak_resident, 0);
 }
 
+TEST(BenchRun, AProfileCoversItsPass) {
+  BenchPlan plan = small_plan();
+  plan.profile = true;
+  plan.sizes.prefill_tokens.clear();
+  const auto report = run_small(plan);
+  ASSERT_TRUE(report.ok()) << report.error().message;
+  for (const BenchRow& row : report->rows) {
+    double seconds = 0;
+    for (const model::RegionTime& region : row.regions) seconds += region.seconds;
+    EXPECT_GT(row.regions.size(), 3U);
+    EXPECT_GT(seconds, 0);
+    EXPECT_LE(seconds, row.profiled_seconds);
+  }
+  EXPECT_THAT(bench_table(*report), testing::AllOf(HasSubstr("profile of decode"), HasSubstr("in no region")));
+}
+
 TEST(BenchRun, StartsAreMeasuredWarmAndCold) {
   for (const bool cold : {false, true}) {
     const auto row = measure_start(BALTORO_SOURCE_DIR "/models/ledger",

@@ -7,6 +7,7 @@
 #include "baltoro/base/clock.h"
 #include "baltoro/base/page_cache.h"
 #include "baltoro/base/process_memory.h"
+#include "baltoro/base/read_rate.h"
 #include "baltoro/cli/bench_cases.h"
 #include "baltoro/cli/bench_run.h"
 #include "baltoro/model/checkpoint.h"
@@ -16,8 +17,7 @@
 namespace baltoro::cli {
 namespace {
 
-constexpr std::uint64_t kDiskProbeBytes = std::uint64_t{1} << 30;
-constexpr double kDiskProbeSeconds = 1.0;
+constexpr std::int64_t kDiskProbeBytes = std::int64_t{512} << 20;
 
 struct Shards {
   std::vector<std::string> paths = {};
@@ -104,8 +104,9 @@ Status prepare(const Shards& shards, const StartPlan& plan, StartRun& run) {
   }
   BALTORO_TRY(run.cached_before, cached_share(shards));
   if (!plan.cold || shards.paths.empty()) return {};
-  const auto rate = direct_read_rate(shards.paths.front(), kDiskProbeBytes, kDiskProbeSeconds);
-  if (rate.ok()) run.disk_bytes_per_s = *rate;
+  const auto rate = measure_read_rate(shards.paths, 0,
+                                      std::min<std::int64_t>(kDiskProbeBytes, static_cast<std::int64_t>(shards.bytes)));
+  if (rate.ok()) run.disk_bytes_per_s = rate->bytes_per_s();
   return {};
 }
 

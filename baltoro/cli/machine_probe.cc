@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "baltoro/cli/machine_probe.h"
 
-#include <fmt/format.h>
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
@@ -18,7 +15,6 @@ namespace {
 
 constexpr int kPasses = 5;
 constexpr std::int64_t kReadGrain = 4 << 20;
-constexpr std::int64_t kHugePage = 2 << 20;
 constexpr std::int64_t kRounds = 2'000'000;     // of a full measurement, a thread
 constexpr std::int64_t kBriefRounds = 400'000;  // some milliseconds
 
@@ -82,36 +78,29 @@ std::int64_t default_probe_bytes() {
   constexpr std::int64_t kMost = std::int64_t{4} << 30;
   const auto memory = machine_memory();
   if (!memory.ok()) return kMost / 4;
-  return std::clamp<std::int64_t>(memory->usable() / 8 / kHugePage * kHugePage, 64 << 20, kMost);
+  return std::clamp<std::int64_t>(memory->usable() / 8, 64 << 20, kMost);
 }
-
-void MachineProbe::Unmap::operator()(std::byte* data) const { ::munmap(data, static_cast<std::size_t>(bytes)); }
 
 Result<MachineProbe> MachineProbe::create(int threads, std::int64_t buffer_bytes) {
-  const std::int64_t bytes = std::max(kHugePage, buffer_bytes / kHugePage * kHugePage);
-  void* buffer = ::mmap(nullptr, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (buffer == MAP_FAILED) {
-    return Error{Errc::kResourceExhausted,
-                 fmt::format("[bench] {} bytes for the bandwidth probe needed, the system has not got them", bytes)};
-  }
-  (void)::madvise(buffer, static_cast<std::size_t>(bytes), MADV_HUGEPAGE);  // where the system has none: small pages
-  return MachineProbe(threads, std::unique_ptr<std::byte, Unmap>(static_cast<std::byte*>(buffer), Unmap{bytes}), bytes);
+  constexpr auto kPage = static_cast<std::int64_t>(kHugePage);
+  const std::int64_t bytes = std::max(kPage, buffer_bytes / kPage * kPage);
+  BALTORO_TRY(HugeBuffer buffer, HugeBuffer::create(static_cast<std::size_t>(bytes)));
+  return MachineProbe(threads, std::move(buffer));
 }
 
-MachineProbe::MachineProbe(int threads, std::unique_ptr<std::byte, Unmap> buffer, std::int64_t bytes)
-    : pool_(std::make_unique<ThreadPool>(threads)), buffer_(std::move(buffer)), bytes_(bytes) {
+MachineProbe::MachineProbe(int threads, HugeBuffer buffer)
+    : pool_(std::make_unique<ThreadPool>(threads)), buffer_(std::move(buffer)) {
   const std::int64_t before = anonymous_huge_bytes();
-  std::byte* const data = buffer_.get();
-  pool_->parallel_for(bytes, kReadGrain, [&](std::int64_t begin, std::int64_t end, int) {
+  std::byte* const data = buffer_.data();
+  pool_->parallel_for(buffer_bytes(), kReadGrain, [&](std::int64_t begin, std::int64_t end, int) {
     std::memset(data + begin, 1, static_cast<std::size_t>(end - begin));
   });
-  huge_bytes_ = std::clamp<std::int64_t>(anonymous_huge_bytes() - before, 0, bytes);
+  huge_bytes_ = std::clamp<std::int64_t>(anonymous_huge_bytes() - before, 0, buffer_bytes());
 }
 
 PeakRates MachineProbe::rates(ThreadPool& pool) {
   PeakRates rates;
-  rates.read_bytes_per_s = best_of([&] { return read_once(pool, buffer_.get(), bytes_); });
+  rates.read_bytes_per_s = best_of([&] { return read_once(pool, buffer_.data(), buffer_bytes()); });
   rates.f32_flop_per_s = compute_rate(pool, f32_loop());
   rates.bf16_flop_per_s = compute_rate(pool, bf16_loop());
   rates.int8_op_per_s = compute_rate(pool, int8_loop());
@@ -119,14 +108,22 @@ PeakRates MachineProbe::rates(ThreadPool& pool) {
 }
 
 MachinePeaks MachineProbe::peaks() {
-  MachinePeaks peaks{.threads = threads(), .buffer_bytes = bytes_, .huge_page_bytes = huge_bytes_};
+  MachinePeaks peaks{.threads = threads(), .buffer_bytes = buffer_bytes(), .huge_page_bytes = huge_bytes_};
   peaks.all = rates(*pool_);
   ThreadPool single(1);
   peaks.one = threads() == 1 ? peaks.all : rates(single);
   return peaks;
 }
 
-double MachineProbe::read_bytes_per_s() { return read_once(*pool_, buffer_.get(), bytes_); }
+MachinePeaks MachineProbe::brief_peaks() {
+  MachinePeaks peaks{.threads = threads(), .buffer_bytes = buffer_bytes(), .huge_page_bytes = huge_bytes_};
+  peaks.all = {.read_bytes_per_s = read_bytes_per_s(), .f32_flop_per_s = operations_per_s(Arithmetic::kF32)};
+  if (bf16_loop()) peaks.all.bf16_flop_per_s = operations_per_s(Arithmetic::kBf16);
+  if (int8_loop()) peaks.all.int8_op_per_s = operations_per_s(Arithmetic::kInt8);
+  return peaks;
+}
+
+double MachineProbe::read_bytes_per_s() { return read_once(*pool_, buffer_.data(), buffer_bytes()); }
 
 double MachineProbe::operations_per_s(Arithmetic arithmetic) {
   std::optional<PeakLoop> loop = f32_loop();

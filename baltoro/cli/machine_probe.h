@@ -4,8 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 
+#include "baltoro/base/huge_pages.h"
 #include "baltoro/base/result.h"
 #include "baltoro/base/thread_pool.h"
 
@@ -41,24 +41,21 @@ class MachineProbe {
 
   // Best of several passes of each; about two seconds and a read of the buffer a pass.
   MachinePeaks peaks();
+  // One pass of each on all threads; `one` is left out.
+  MachinePeaks brief_peaks();
   // One read of the whole buffer by all threads.
   double read_bytes_per_s();
   // A few milliseconds of arithmetic on all threads; where the CPU has no such instructions, of f32.
   double operations_per_s(Arithmetic arithmetic);
 
   int threads() const { return pool_->size(); }
-  std::int64_t buffer_bytes() const { return bytes_; }
+  std::int64_t buffer_bytes() const { return static_cast<std::int64_t>(buffer_.size()); }
 
  private:
-  struct Unmap {
-    std::int64_t bytes = 0;
-    void operator()(std::byte* data) const;
-  };
-  MachineProbe(int threads, std::unique_ptr<std::byte, Unmap> buffer, std::int64_t bytes);
+  MachineProbe(int threads, HugeBuffer buffer);
   PeakRates rates(ThreadPool& pool);
   std::unique_ptr<ThreadPool> pool_;
-  std::unique_ptr<std::byte, Unmap> buffer_;
-  std::int64_t bytes_ = 0;
+  HugeBuffer buffer_;
   std::int64_t huge_bytes_ = 0;
 };
 
