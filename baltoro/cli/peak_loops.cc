@@ -60,17 +60,33 @@ __attribute__((target("avx512f,avx512bf16"))) float dot_bf16(std::int64_t rounds
   return _mm512_cvtss_f32(sums[0]);
 }
 
+// In assembly, because g++ 12 copies the sums of the intrinsic (a quarter slower). 12 chains: the most operands it
+// takes.
+constexpr int kInt8Chains = 12;
 __attribute__((target("avx512f,avx512vnni"))) float dot_int8(std::int64_t rounds) {
-  __m512i sums[kChains];
-  for (auto& sum : sums) sum = _mm512_setzero_si512();
-  const __m512i a = _mm512_set1_epi8(1), b = _mm512_set1_epi8(-1);
+  const __m512i a = _mm512_set1_epi8(1), b = _mm512_set1_epi8(-1), zero = _mm512_setzero_si512();
+  __m512i s0 = zero, s1 = zero, s2 = zero, s3 = zero, s4 = zero, s5 = zero, s6 = zero, s7 = zero, s8 = zero, s9 = zero,
+          s10 = zero, s11 = zero;
   for (std::int64_t i = 0; i < rounds; ++i) {
-#pragma GCC unroll 16
-    for (auto& sum : sums)
-      asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));  // g++ 12 copies the intrinsic's sums
+    asm("vpdpbusd %13, %12, %0\n\t"
+        "vpdpbusd %13, %12, %1\n\t"
+        "vpdpbusd %13, %12, %2\n\t"
+        "vpdpbusd %13, %12, %3\n\t"
+        "vpdpbusd %13, %12, %4\n\t"
+        "vpdpbusd %13, %12, %5\n\t"
+        "vpdpbusd %13, %12, %6\n\t"
+        "vpdpbusd %13, %12, %7\n\t"
+        "vpdpbusd %13, %12, %8\n\t"
+        "vpdpbusd %13, %12, %9\n\t"
+        "vpdpbusd %13, %12, %10\n\t"
+        "vpdpbusd %13, %12, %11\n\t"
+        : "+v"(s0), "+v"(s1), "+v"(s2), "+v"(s3), "+v"(s4), "+v"(s5), "+v"(s6), "+v"(s7), "+v"(s8), "+v"(s9), "+v"(s10),
+          "+v"(s11)
+        : "v"(a), "v"(b));
   }
-  for (int c = 1; c < kChains; ++c) sums[0] = _mm512_add_epi32(sums[0], sums[c]);
-  return static_cast<float>(_mm512_cvtsi512_si32(sums[0]));
+  __m512i sum = zero;
+  for (const __m512i s : {s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11}) sum = _mm512_add_epi32(sum, s);
+  return static_cast<float>(_mm512_cvtsi512_si32(sum));
 }
 
 __attribute__((target("avx2"))) std::uint64_t read_avx2(const std::byte* data, std::int64_t bytes) {
@@ -122,7 +138,7 @@ std::optional<PeakLoop> bf16_loop() {
 
 std::optional<PeakLoop> int8_loop() {
   if (!kernels::isa_supported(kernels::Isa::kAvx512) || __builtin_cpu_supports("avx512vnni") == 0) return std::nullopt;
-  return PeakLoop{dot_int8, kChains * 64 * 2};
+  return PeakLoop{dot_int8, kInt8Chains * 64 * 2};
 }
 
 std::uint64_t read_all(const std::byte* data, std::int64_t bytes) {
