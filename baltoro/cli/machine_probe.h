@@ -43,7 +43,7 @@ class MachineProbe {
   MachinePeaks peaks();
   // One pass of each on all threads; `one` is left out.
   MachinePeaks brief_peaks();
-  // One read of the whole buffer by all threads.
+  // The better of two reads of the whole buffer by all threads.
   double read_bytes_per_s();
   // A few milliseconds of arithmetic on all threads; where the CPU has no such instructions, of f32.
   double operations_per_s(Arithmetic arithmetic);
