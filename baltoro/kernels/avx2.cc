@@ -32,11 +32,15 @@ namespace {
 #include "baltoro/kernels/tiles-inl.h"
 #include "baltoro/kernels/linear-inl.h"
 #include "baltoro/kernels/outer-inl.h"
+#include "baltoro/kernels/product-inl.h"
 #include "baltoro/kernels/attend-inl.h"
+#include "baltoro/kernels/attend_single-inl.h"
 #include "baltoro/kernels/elementwise-inl.h"
 // clang-format on
 
-void attend_bf16(const AttendArgs& args) { attend_with<RowBf16, bf16>(args, WeightFormat::kBF16, linear<bf16>); }
+void attend_bf16(const AttendArgs& args, std::int64_t part, float* state) {
+  attend<AttendSingles<bf16>>(args, part, state);
+}
 
 constexpr Kernels kTable{.isa = Isa::kAvx2,
                          .linear_bf16 = linear<bf16>,
@@ -45,6 +49,8 @@ constexpr Kernels kTable{.isa = Isa::kAvx2,
                          .linear_transposed_f32 = linear_transposed<float>,
                          .attend_bf16 = attend_bf16,
                          .attend_f32 = attend_f32,
+                         .attend_merge = attend_merge,
+                         .attend_finish = attend_finish,
                          .rmsnorm = rmsnorm,
                          .silu_mul = silu_mul,
                          .add = add,

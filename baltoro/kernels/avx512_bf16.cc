@@ -64,6 +64,9 @@ namespace {
 #include "baltoro/kernels/vec-inl.h"
 #include "baltoro/kernels/tiles-inl.h"
 #include "baltoro/kernels/linear_dp-inl.h"
+#include "baltoro/kernels/product-inl.h"
+#include "baltoro/kernels/attend-inl.h"
+#include "baltoro/kernels/attend_dp-inl.h"
 // clang-format on
 
 void linear_bf16(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t row_begin, std::int64_t row_end,
@@ -83,8 +86,6 @@ void linear_bf16(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t
   }
   avx512_kernels().linear_bf16(w, args, row_begin, row_end, scratch);  // weights that BF16 cannot hold exactly
 }
-
-void attend_bf16(const AttendArgs& args) { avx512_attend_bf16(args, linear_bf16); }
 
 }  // namespace
 }  // namespace avx512_bf16

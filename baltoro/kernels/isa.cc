@@ -91,9 +91,14 @@ std::int64_t linear_scratch_bytes(std::int64_t rows, std::int64_t cols) {
   return panel * (scratch_row_floats(cols) + scratch_scale_floats(cols)) * 4;
 }
 
-std::int64_t attend_scratch_floats(std::int64_t heads, std::int64_t block_tokens, std::int64_t kv_dim) {
-  static_cast<void>(kv_dim);
-  return heads * (round_up(block_tokens, 16) + 3);  // scores of a block; maximum, sum, correction
+std::int64_t attend_scratch_floats(std::int64_t kv_dim) {
+  const std::int64_t queries = kAttendLanes * kv_dim, scores = kAttendLanes * kAttendStep;
+  const std::int64_t rows = kAttendBlock * round_up(kv_dim, 16), slice = kAttendStep * 32;
+  return round_up(queries, 16) + scores + rows + slice + 2 * kAttendLanes;
+}
+
+std::int64_t attend_state_floats(std::int64_t queries, std::int64_t rank) {
+  return attend_lanes(queries) * (2 + round_up(rank, 16));
 }
 
 }  // namespace baltoro::kernels

@@ -45,22 +45,31 @@ struct LinearArgs {
   std::int64_t tokens = 0;
 };
 
-// Scores and mixes one query head group over a paged latent cache (absorbed MLA, DeepSeek-V2 section 2.1.2):
-//   s_p = scale * (q . row_p over all kv_dim elements), softmax over p < length, z = sum_p softmax_p * row_p[0:rank]
-// Online softmax over blocks of `block_tokens` positions in ascending order.
+// Attention of some queries (a token and a head each) of one sequence over its paged latent cache (absorbed MLA,
+// DeepSeek-V2 section 2.1.2). A query of token t attends positions p <= position + t:
+//   s_p = scale * (q . row_p over all kv_dim elements), z = sum_p softmax(s)_p * row_p[0:rank]
+// Positions are taken in parts of kAttendPart, each with a softmax of its own, and parts are folded in ascending order:
+// a function of the position alone, so that parts may be computed anywhere.
+inline constexpr std::int64_t kAttendBlock = 64;  // positions of a block of the cache
+inline constexpr std::int64_t kAttendPart = 512;  // positions of a part, a multiple of the block
+inline constexpr std::int64_t kAttendLanes = 64;  // most queries of a call
 struct AttendArgs {
-  const void* q = nullptr;  // [heads, kv_dim] bf16 or f32, as the cache: [q_absorbed (rank) | q_pe]
-  std::int64_t heads = 0;
-  const std::byte* const* blocks = nullptr;  // block i holds rows of positions [i * block_tokens, ...), row-major
-  std::int64_t block_tokens = 0;
-  std::int64_t length = 0;  // positions attended: own position + 1
-  std::int64_t kv_dim = 0;  // R + rope
-  std::int64_t rank = 0;    // R
-  float scale = 1;
-  float* z = nullptr;        // [heads, rank] f32
-  float* scratch = nullptr;  // attend_scratch_floats(...)
+  const void* q = nullptr;  // token t, head h: kv_dim elements at t * q_stride + h * kv_dim, bf16 or f32 as the cache:
+  std::int64_t q_stride = 0;  // [q_absorbed (rank) | q_pe]
+  std::int64_t tokens = 1;    // neighbours, whose own positions lie in one block
+  std::int64_t heads = 0;     // tokens * heads <= kAttendLanes
+  // Block i holds the rows of positions [64 i, 64 i + 64), row-major, 64 rows of memory even where the last are unused.
+  const std::byte* const* blocks = nullptr;
+  std::int64_t position = 0;  // of the first token
+  std::int64_t kv_dim = 0;    // R + rope
+  std::int64_t rank = 0;      // R
+  float scale = 1;            // > 0
+  float* scratch = nullptr;   // attend_scratch_floats(kv_dim), 64-byte aligned
 };
-std::int64_t attend_scratch_floats(std::int64_t heads, std::int64_t block_tokens, std::int64_t kv_dim);
+constexpr std::int64_t attend_parts(std::int64_t positions) { return (positions + kAttendPart - 1) / kAttendPart; }
+std::int64_t attend_scratch_floats(std::int64_t kv_dim);
+// What a part, or the fold of several, takes: maximum, sum and unscaled z of each query.
+std::int64_t attend_state_floats(std::int64_t queries, std::int64_t rank);
 
 struct Kernels {
   Isa isa = Isa::kScalar;
@@ -81,8 +90,15 @@ struct Kernels {
   void (*linear_transposed_f32)(const tensor::MatrixView& w, const LinearArgs<float>& args,
                                 std::byte* scratch) = nullptr;
 
-  void (*attend_bf16)(const AttendArgs& args) = nullptr;  // q and cache BF16
-  void (*attend_f32)(const AttendArgs& args) = nullptr;   // q and cache F32
+  // state = part `part` of the attention; state is 64-byte aligned, attend_state_floats(tokens * heads, rank) long.
+  // bf16: q and cache BF16; avx512_bf16 also rounds the weights exp(s - max) to BF16, and their sum is that of the
+  // rounded. exp within 2 ulp of libm's.
+  void (*attend_bf16)(const AttendArgs& args, std::int64_t part, float* state) = nullptr;
+  void (*attend_f32)(const AttendArgs& args, std::int64_t part, float* state) = nullptr;  // q and cache F32
+  // state = state folded with the part behind it.
+  void (*attend_merge)(std::int64_t queries, std::int64_t rank, const float* part, float* state) = nullptr;
+  // z [queries, rank] f32, queries in the order token, head.
+  void (*attend_finish)(std::int64_t queries, std::int64_t rank, const float* state, float* z) = nullptr;
 
   // y[i] = x[i] * w[i] / sqrt(mean(x^2) + eps)  (Zhang & Sennrich 2019, eq. 4). x, w, y [n] f32; y may alias x.
   void (*rmsnorm)(const float* x, const float* w, float eps, float* y, std::int64_t n) = nullptr;

@@ -3,6 +3,7 @@
 // in_cache and peak_read show what this core can do, for comparison.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <string>
@@ -77,34 +78,47 @@ void transposed(benchmark::State& state, Isa isa) {  // w_uk of one head
   report(state, 128 * 512 * 2, 2.0 * 128 * 512 * static_cast<double>(tokens));
 }
 
-void attend(benchmark::State& state, Isa isa) {  // 64 heads, latent of 512 + 64
-  const std::int64_t length = state.range(0);
-  constexpr std::int64_t kHeads = 64;
+// A chunk of tokens that ends at `context`, latent of 512 + 64. Counts the scores and mixes that causality leaves.
+void attend(benchmark::State& state, Isa isa) {
+  const std::int64_t context = state.range(0), heads = state.range(1), chunk = state.range(2);
   constexpr std::int64_t kDim = 576;
   constexpr std::int64_t kRank = 512;
-  constexpr std::int64_t kBlock = 64;
-  std::vector<bf16> rows(static_cast<std::size_t>((length + kBlock) * kDim), bf16{0x3C00});
+  const std::int64_t tile = std::min(kAttendLanes / heads, chunk);
+  std::vector<bf16> rows(static_cast<std::size_t>(context * kDim), bf16{0x3C00});
   std::vector<const std::byte*> blocks;
-  for (std::int64_t p = 0; p < length; p += kBlock) {
+  for (std::int64_t p = 0; p < context; p += kAttendBlock) {
     blocks.push_back(reinterpret_cast<const std::byte*>(rows.data() + p * kDim));
   }
-  const std::vector<bf16> q(static_cast<std::size_t>(kHeads * kDim), bf16{0x3C00});
-  std::vector<float> z(static_cast<std::size_t>(kHeads * kRank));
-  std::vector<float> scratch(static_cast<std::size_t>(attend_scratch_floats(kHeads, kBlock, kDim)));
+  const std::vector<bf16> q(static_cast<std::size_t>(kAttendLanes * kDim), bf16{0x3C00});
+  std::vector<float> z(static_cast<std::size_t>(kAttendLanes * kRank));
+  const std::int64_t floats = attend_state_floats(kAttendLanes, kRank);
+  Aligned to(floats * 4), part(floats * 4), scratch(attend_scratch_floats(kDim) * 4);
+  const auto as_floats = [](Aligned& bytes) { return reinterpret_cast<float*>(bytes.get()); };
+  const Kernels& k = kernels(isa);
+  double attended = 0;
   for (auto _ : state) {
-    kernels(isa).attend_bf16({.q = q.data(),
-                              .heads = kHeads,
-                              .blocks = blocks.data(),
-                              .block_tokens = kBlock,
-                              .length = length,
-                              .kv_dim = kDim,
-                              .rank = kRank,
-                              .scale = 0.1f,
-                              .z = z.data(),
-                              .scratch = scratch.data()});
-    benchmark::DoNotOptimize(z.data());
+    for (std::int64_t t = context - chunk; t < context; t += tile) {
+      const AttendArgs args{.q = q.data(),
+                            .q_stride = heads * kDim,
+                            .tokens = tile,
+                            .heads = heads,
+                            .blocks = blocks.data(),
+                            .position = t,
+                            .kv_dim = kDim,
+                            .rank = kRank,
+                            .scale = 0.1f,
+                            .scratch = as_floats(scratch)};
+      k.attend_bf16(args, 0, as_floats(to));
+      for (std::int64_t i = 1; i < attend_parts(t + tile); ++i) {
+        k.attend_bf16(args, i, as_floats(part));
+        k.attend_merge(tile * heads, kRank, as_floats(part), as_floats(to));
+      }
+      k.attend_finish(tile * heads, kRank, as_floats(to), z.data());
+      benchmark::DoNotOptimize(z.data());
+    }
   }
-  report(state, static_cast<double>(length * kDim * 2), 2.0 * static_cast<double>(length * kHeads * (kDim + kRank)));
+  for (std::int64_t t = context - chunk; t < context; ++t) attended += static_cast<double>(t + 1);
+  report(state, static_cast<double>(context * kDim * 2), 2.0 * attended * static_cast<double>(heads * (kDim + kRank)));
 }
 
 enum class Elementwise { kRmsnorm, kSiluMul, kToBf16 };
@@ -179,8 +193,8 @@ void register_isa(Isa isa) {
       ->Arg(64);
   if (quick) {
     benchmark::RegisterBenchmark((name + "/attend").c_str(), [=](benchmark::State& s) { attend(s, isa); })
-        ->Arg(64)
-        ->Arg(4096);
+        ->ArgNames({"context", "heads", "chunk"})
+        ->ArgsProduct({{1024, 8192, 32768}, {16, 64}, {1, 64, 512}});
   }
   benchmark::RegisterBenchmark((name + "/rmsnorm").c_str(), [=](benchmark::State& s) {
     elementwise(s, isa, Elementwise::kRmsnorm);

@@ -61,42 +61,60 @@ void linear_transposed(const MatrixView& w, const LinearArgs<T>& args, std::byte
   }
 }
 
-// One block of positions for one head: z and sum are rescaled to the new maximum, then the block is added.
+// The state of a query: maximum, sum, z [rank].
+float* query_state(float* state, std::int64_t query, std::int64_t rank) { return state + query * (rank + 2); }
+
 template <typename T>
-void attend_block(const AttendArgs& args, const T* q, const T* block, std::int64_t positions, float* scores, float* z,
-                  float& maximum, float& sum) {
-  float highest = maximum;
-  for (std::int64_t p = 0; p < positions; ++p) {
+void attend_query(const AttendArgs& args, const T* q, std::int64_t begin, std::int64_t end, float* scores,
+                  float* state) {
+  const auto row = [&](std::int64_t p) {
+    return reinterpret_cast<const T*>(args.blocks[p / kAttendBlock]) + p % kAttendBlock * args.kv_dim;
+  };
+  float highest = -std::numeric_limits<float>::infinity();
+  for (std::int64_t p = begin; p < end; ++p) {
     float dot = 0;
-    for (std::int64_t c = 0; c < args.kv_dim; ++c) dot += widen(q[c]) * widen(block[p * args.kv_dim + c]);
-    scores[p] = args.scale * dot;
-    highest = std::max(highest, scores[p]);
+    for (std::int64_t c = 0; c < args.kv_dim; ++c) dot += widen(q[c]) * widen(row(p)[c]);
+    scores[p - begin] = args.scale * dot;
+    highest = std::max(highest, scores[p - begin]);
   }
-  const float correction = std::exp(maximum - highest);
-  sum *= correction;
-  for (std::int64_t c = 0; c < args.rank; ++c) z[c] *= correction;
-  for (std::int64_t p = 0; p < positions; ++p) {
-    const float weight = std::exp(scores[p] - highest);
+  float sum = 0;
+  float* z = state + 2;
+  std::fill_n(z, args.rank, 0.0f);
+  for (std::int64_t p = begin; p < end; ++p) {
+    const float weight = std::exp(scores[p - begin] - highest);
     sum += weight;
-    for (std::int64_t c = 0; c < args.rank; ++c) z[c] += weight * widen(block[p * args.kv_dim + c]);
+    for (std::int64_t c = 0; c < args.rank; ++c) z[c] += weight * widen(row(p)[c]);
   }
-  maximum = highest;
+  state[0] = highest;
+  state[1] = sum;
 }
 
 template <typename T>
-void attend(const AttendArgs& args) {
-  BALTORO_DCHECK(args.length > 0 && args.rank <= args.kv_dim, "attend needs a position and rank <= kv_dim");
-  for (std::int64_t h = 0; h < args.heads; ++h) {
-    float* z = args.z + h * args.rank;
-    std::fill_n(z, args.rank, 0.0f);
-    float maximum = -std::numeric_limits<float>::infinity();
-    float sum = 0;
-    for (std::int64_t begin = 0; begin < args.length; begin += args.block_tokens) {
-      attend_block(args, static_cast<const T*>(args.q) + h * args.kv_dim,
-                   reinterpret_cast<const T*>(args.blocks[begin / args.block_tokens]),
-                   std::min(args.block_tokens, args.length - begin), args.scratch, z, maximum, sum);
-    }
-    for (std::int64_t c = 0; c < args.rank; ++c) z[c] /= sum;
+void attend(const AttendArgs& args, std::int64_t part, float* state) {
+  BALTORO_DCHECK(args.tokens * args.heads <= kAttendLanes && args.rank <= args.kv_dim, "attend takes a few queries");
+  const std::int64_t begin = part * kAttendPart;
+  for (std::int64_t i = 0; i < args.tokens * args.heads; ++i) {
+    const std::int64_t t = i / args.heads, end = std::min(begin + kAttendPart, args.position + t + 1);
+    attend_query(args, static_cast<const T*>(args.q) + t * args.q_stride + i % args.heads * args.kv_dim, begin, end,
+                 args.scratch, query_state(state, i, args.rank));
+  }
+}
+
+void attend_merge(std::int64_t queries, std::int64_t rank, const float* part, float* state) {
+  for (std::int64_t i = 0; i < queries; ++i) {
+    const float* from = part + i * (rank + 2);
+    float* to = query_state(state, i, rank);
+    const float highest = std::max(to[0], from[0]);
+    const float keep = std::exp(to[0] - highest), take = std::exp(from[0] - highest);
+    to[0] = highest;
+    for (std::int64_t c = 1; c < rank + 2; ++c) to[c] = to[c] * keep + from[c] * take;
+  }
+}
+
+void attend_finish(std::int64_t queries, std::int64_t rank, const float* state, float* z) {
+  for (std::int64_t i = 0; i < queries; ++i) {
+    const float* from = state + i * (rank + 2);
+    for (std::int64_t c = 0; c < rank; ++c) z[i * rank + c] = from[2 + c] / from[1];
   }
 }
 
@@ -135,6 +153,8 @@ constexpr Kernels kTable{.isa = Isa::kScalar,
                          .linear_transposed_f32 = linear_transposed<float>,
                          .attend_bf16 = attend<bf16>,
                          .attend_f32 = attend<float>,
+                         .attend_merge = attend_merge,
+                         .attend_finish = attend_finish,
                          .rmsnorm = rmsnorm,
                          .silu_mul = silu_mul,
                          .add = add,

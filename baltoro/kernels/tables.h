@@ -13,13 +13,6 @@ const Kernels& avx2_kernels();
 const Kernels& avx512_kernels();
 const Kernels& avx512_bf16_kernels();
 
-template <typename X>
-using LinearKernel = void (*)(const tensor::MatrixView& w, const LinearArgs<X>& args, std::int64_t row_begin,
-                              std::int64_t row_end, std::byte* scratch);
-
-// attend_bf16 of AVX-512 with another kernel for the scores.
-void avx512_attend_bf16(const AttendArgs& args, LinearKernel<bf16> dots);
-
 // Rows of a weight that are unpacked (or kept in cache) at once while many tokens pass over them: about 512 KiB as
 // f32, a multiple of 8 so that only the last panel of a call is ragged. Changes no result.
 inline constexpr std::int64_t kPanelBytes = 512 * 1024;
@@ -31,6 +24,11 @@ constexpr std::int64_t panel_rows(std::int64_t cols) {
 constexpr std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
+
+// Positions the attention weighs and mixes at once: more of them write z less often, fewer leave room in the caches.
+inline constexpr std::int64_t kAttendStep = 256;
+// Queries are padded to whole vectors.
+constexpr std::int64_t attend_lanes(std::int64_t queries) { return round_up(queries, 16); }
 
 // Floats a row of unpacked weights takes in scratch, and a row of widened scales.
 constexpr std::int64_t scratch_row_floats(std::int64_t cols) { return round_up(cols, 32); }

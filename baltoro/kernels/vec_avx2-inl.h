@@ -77,3 +77,23 @@ constexpr int kTileTokens =
   return _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), twice);
 }
 [[gnu::always_inline]] inline F fma_sub_add(F a, F b, F c) { return _mm256_fmaddsub_ps(a, b, c); }
+[[gnu::always_inline]] inline F select_less(F a, F b, F x, F y) {
+  return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+}
+[[gnu::always_inline]] inline void transpose(F (&rows)[kLanes]) {
+  F pairs[kLanes];
+  for (int i = 0; i < kLanes; i += 2) {
+    pairs[i] = _mm256_unpacklo_ps(rows[i], rows[i + 1]);
+    pairs[i + 1] = _mm256_unpackhi_ps(rows[i], rows[i + 1]);
+  }
+  for (int k = 0; k < 2; ++k) {
+    const F low = _mm256_shuffle_ps(pairs[k], pairs[2 + k], 0x44),
+            high = _mm256_shuffle_ps(pairs[4 + k], pairs[6 + k], 0x44);
+    const F low_odd = _mm256_shuffle_ps(pairs[k], pairs[2 + k], 0xEE),
+            high_odd = _mm256_shuffle_ps(pairs[4 + k], pairs[6 + k], 0xEE);
+    rows[2 * k] = _mm256_permute2f128_ps(low, high, 0x20);
+    rows[4 + 2 * k] = _mm256_permute2f128_ps(low, high, 0x31);
+    rows[2 * k + 1] = _mm256_permute2f128_ps(low_odd, high_odd, 0x20);
+    rows[4 + 2 * k + 1] = _mm256_permute2f128_ps(low_odd, high_odd, 0x31);
+  }
+}

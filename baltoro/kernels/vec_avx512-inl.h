@@ -75,3 +75,37 @@ constexpr int kTileTokens =
 }
 // a * b - c in even lanes, a * b + c in odd ones.
 [[gnu::always_inline]] inline F fma_sub_add(F a, F b, F c) { return _mm512_fmaddsub_ps(a, b, c); }
+// x where a < b, else y.
+[[gnu::always_inline]] inline F select_less(F a, F b, F x, F y) {
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x);
+}
+[[gnu::always_inline]] inline F unpack_low_pairs(F a, F b) {
+  return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+}
+[[gnu::always_inline]] inline F unpack_high_pairs(F a, F b) {
+  return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+}
+// Lane j of vector i becomes lane i of vector j.
+[[gnu::always_inline]] inline void transpose(F (&rows)[kLanes]) {
+  F pairs[kLanes], fours[kLanes];
+  for (int i = 0; i < kLanes; i += 2) {
+    pairs[i] = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
+    pairs[i + 1] = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
+  }
+  for (int i = 0; i < kLanes; i += 4) {
+    for (int k = 0; k < 2; ++k) {
+      fours[i + 2 * k] = unpack_low_pairs(pairs[i + k], pairs[i + 2 + k]);
+      fours[i + 2 * k + 1] = unpack_high_pairs(pairs[i + k], pairs[i + 2 + k]);
+    }
+  }
+  for (int k = 0; k < 4; ++k) {  // fours[4 i + k]: rows 4 i to 4 i + 3 of columns k, 4 + k, 8 + k, 12 + k
+    const F first = _mm512_shuffle_f32x4(fours[k], fours[4 + k], 0x88),
+            second = _mm512_shuffle_f32x4(fours[8 + k], fours[12 + k], 0x88);
+    const F third = _mm512_shuffle_f32x4(fours[k], fours[4 + k], 0xDD),
+            fourth = _mm512_shuffle_f32x4(fours[8 + k], fours[12 + k], 0xDD);
+    rows[k] = _mm512_shuffle_f32x4(first, second, 0x88);
+    rows[8 + k] = _mm512_shuffle_f32x4(first, second, 0xDD);
+    rows[4 + k] = _mm512_shuffle_f32x4(third, fourth, 0x88);
+    rows[12 + k] = _mm512_shuffle_f32x4(third, fourth, 0xDD);
+  }
+}
