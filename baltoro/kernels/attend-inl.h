@@ -184,19 +184,28 @@ void mix_slice(const float* slice, std::int64_t columns, const float* weights, s
   }
 }
 
-// Columns [c, c + columns) of positions [begin, begin + count), rows from `length` on as zeros.
+// Columns [c, c + 32) of positions [begin, begin + count), whole blocks; rows from `length` on as zeros.
 template <class Op>
 void pack_slice(const AttendArgs& args, std::int64_t begin, std::int64_t count, std::int64_t c, float* slice) {
   using X = typename Op::Element;
   const std::int64_t columns = args.rank - c < kSliceColumns ? args.rank - c : kSliceColumns;
   const std::int64_t length = args.position + args.tokens;
-  for (std::int64_t p = begin; p < begin + count; p += Op::kWidth) {
-    const X* rows[Op::kWidth];
-    for (int i = 0; i < Op::kWidth; ++i) {
-      const std::byte* block = args.blocks[(p + i) / kAttendBlock];
-      rows[i] = p + i < length ? reinterpret_cast<const X*>(block) + (p + i) % kAttendBlock * args.kv_dim + c : nullptr;
+  for (std::int64_t p = begin; p < begin + count; p += kAttendBlock) {
+    const X* rows = reinterpret_cast<const X*>(args.blocks[p / kAttendBlock]) + c;
+    const std::int64_t full = length - p < kAttendBlock ? (length - p) / Op::kWidth * Op::kWidth : kAttendBlock;
+    std::int64_t i = 0;
+    for (; i < full; i += Op::kWidth, slice += kSliceColumns) {
+      const X* row = rows + i * args.kv_dim;
+      columns == kSliceColumns ? Op::pack(row, row + args.kv_dim, slice)
+                               : Op::pack(row, row + args.kv_dim, columns, slice);
     }
-    Op::pack(rows, columns, slice + (p - begin) / Op::kWidth * kSliceColumns);
+    for (; i < kAttendBlock; i += Op::kWidth, slice += kSliceColumns) {
+      if (p + i < length) {  // the first of two rows
+        Op::pack(rows + i * args.kv_dim, nullptr, columns, slice);
+      } else {
+        for (std::int64_t k = 0; k < kSliceColumns; k += kLanes) store(slice + k, zero());
+      }
+    }
   }
 }
 

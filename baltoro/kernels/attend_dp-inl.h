@@ -1,6 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention by VDPBF16PS: a step of the scores is a pair of columns, a step of the mix a pair of positions.
 
+// Element i of one vector, then element i of the other, i < 32.
+struct PairOrder {
+  alignas(64) std::uint16_t index[64];
+};
+consteval PairOrder make_pair_order() {
+  PairOrder order{};
+  for (int i = 0; i < 64; ++i) order.index[i] = static_cast<std::uint16_t>(i / 2 + i % 2 * 32);
+  return order;
+}
+constexpr PairOrder kPairOrder = make_pair_order();
+
 struct AttendPairs {
   static constexpr int kWidth = 2;
   using Element = bf16;
@@ -24,16 +35,21 @@ struct AttendPairs {
     weights[1] = _mm512_castsi512_ps(second);
     return _mm512_castsi512_ps(_mm512_or_si512(_mm512_srli_epi32(first, 16), second));
   }
-  // (row 0's column c, row 1's column c) for each of 32 columns.
-  static void pack(const bf16* const (&rows)[2], std::int64_t columns, float* to) {
-    const __mmask32 mask = columns < kStep ? (1u << columns) - 1 : ~0u;
-    const __m512i first = rows[0] == nullptr ? _mm512_setzero_si512() : _mm512_maskz_loadu_epi16(mask, rows[0]);
-    const __m512i second = rows[1] == nullptr ? _mm512_setzero_si512() : _mm512_maskz_loadu_epi16(mask, rows[1]);
-    const __m512i low = _mm512_unpacklo_epi16(first, second), high = _mm512_unpackhi_epi16(first, second);
-    const __m512i left = _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0),
-                  right = _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4);
-    _mm512_storeu_si512(to, _mm512_permutex2var_epi64(low, left, high));
-    _mm512_storeu_si512(to + kLanes, _mm512_permutex2var_epi64(low, right, high));
+  // (first's column c, second's column c) for each of 32 columns.
+  static void pack(__m512i first, __m512i second, float* to) {
+    _mm512_storeu_si512(to, _mm512_permutex2var_epi16(first, _mm512_load_si512(kPairOrder.index), second));
+    _mm512_storeu_si512(to + kLanes,
+                        _mm512_permutex2var_epi16(first, _mm512_load_si512(kPairOrder.index + 32), second));
+  }
+  static void pack(const bf16* first, const bf16* second, float* to) {
+    pack(load_pairs(first), load_pairs(second), to);
+  }
+  // Only so many columns; no second row counts as zeros.
+  static void pack(const bf16* first, const bf16* second, std::int64_t columns, float* to) {
+    const auto load = [columns](const bf16* row) {
+      return columns < kStep ? load_pairs(row, columns) : load_pairs(row);
+    };
+    pack(load(first), second == nullptr ? _mm512_setzero_si512() : load(second), to);
   }
 };
 

@@ -8,13 +8,13 @@ struct AttendSingles : SingleSteps {
   static F load(const X* p) { return load_x(p); }
   static F load(const X* p, std::int64_t n) { return load_x(p, n); }
   static F join(F (&weights)[1]) { return weights[0]; }
-  static void pack(const X* const (&rows)[1], std::int64_t columns, float* to) {
+  static void pack(const X* row, const X*, float* to) {
+    for (std::int64_t c = 0; c < kSliceColumns; c += kLanes) store(to + c, load_x(row + c));
+  }
+  static void pack(const X* row, const X*, std::int64_t columns, float* to) {
     for (std::int64_t c = 0; c < kSliceColumns; c += kLanes) {
-      F values = zero();
-      if (rows[0] != nullptr && c < columns) {
-        values = columns - c < kLanes ? load_x(rows[0] + c, columns - c) : load_x(rows[0] + c);
-      }
-      store(to + c, values);
+      const std::int64_t left = columns - c;
+      store(to + c, left >= kLanes ? load_x(row + c) : left > 0 ? load_x(row + c, left) : zero());
     }
   }
 };

@@ -84,11 +84,10 @@ void attend(benchmark::State& state, Isa isa) {
   constexpr std::int64_t kDim = 576;
   constexpr std::int64_t kRank = 512;
   const std::int64_t tile = std::min(kAttendLanes / heads, chunk);
-  std::vector<bf16> rows(static_cast<std::size_t>(context * kDim), bf16{0x3C00});
+  Aligned rows(context * kDim * 2);
+  std::fill(rows.data.begin(), rows.data.end(), std::byte{0x3C});
   std::vector<const std::byte*> blocks;
-  for (std::int64_t p = 0; p < context; p += kAttendBlock) {
-    blocks.push_back(reinterpret_cast<const std::byte*>(rows.data() + p * kDim));
-  }
+  for (std::int64_t p = 0; p < context; p += kAttendBlock) blocks.push_back(rows.get() + p * kDim * 2);
   const std::vector<bf16> q(static_cast<std::size_t>(kAttendLanes * kDim), bf16{0x3C00});
   std::vector<float> z(static_cast<std::size_t>(kAttendLanes * kRank));
   const std::int64_t floats = attend_state_floats(kAttendLanes, kRank);
