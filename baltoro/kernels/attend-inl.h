@@ -1,209 +1,189 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention over the shared latent cache as two matrix products whose lanes are the queries (a token and a head each):
-//   scores[p][lane] = row_p . q_lane,   z[c][lane] += sum_p row_p[c] * weight[p][lane]
-// Cache rows are read in place for the first and 32 columns at a time, packed once for all queries, for the second.
-// Maximum and sum of the softmax stay in lanes: a query never meets its neighbours.
+// Attention over the shared latent cache as two matrix products:
+//   scores[p][query] = row_p . q_query,   z[query][c] += sum_p weight[p][query] * row_p[c]
+// A word is 4 bytes: an f32, or a pair of BF16 where products come in pairs. The scores have the queries in lanes and
+// read cache rows in place, two words at a time: even and odd words have accumulators of their own, added at the end.
+// The mix has columns in lanes; they are packed once for all queries.
 //
-// A part is a chain of steps of kAttendStep positions: each step takes its own maximum, rescales what was there and
-// adds its weighted rows. Positions of the last block that a query does not attend weigh zero and their rows count as
-// zero if no query of the call attends them; queries of a call end in one block, so each runs the same operations
-// alone.
+// A part is a chain of steps of kAttendStep positions: each takes its own maximum, rescales what was there and adds its
+// weighted rows. Positions of the last block that a query does not attend weigh zero, and rows that no query of the
+// call attends count as zero. Queries of a call end in one block, so each runs the same operations as alone.
 
-constexpr std::int64_t kGroup = 2 * kLanes;  // queries a product takes at once
-constexpr std::int64_t kSliceColumns = 32;
-
-// Queries [begin, begin + width): width is kGroup, or kLanes at the end. Arrays over queries are cut in groups: rows of
-// `width` floats, one group behind the other.
-struct Group {
-  std::int64_t begin, width;
-};
-template <class Body>
-void for_groups(std::int64_t lanes, const Body& body) {
-  for (std::int64_t begin = 0; begin < lanes; begin += kGroup) {
-    body(Group{begin, lanes - begin < kGroup ? lanes - begin : kGroup});
-  }
-}
+constexpr std::int64_t kGroup = kLanes;      // queries a product takes at once
+constexpr std::int64_t kSlice = 2 * kLanes;  // columns packed at once
 
 struct AttendBuffers {
-  std::int64_t lanes, steps;  // steps of a query
-  float* queries;             // groups of [steps, width]
-  float* scores;              // groups of [kAttendStep, width], then the weights
-  float* rows;                // [kAttendBlock, steps] of a block that cannot be read in place
-  float* slice;               // [kAttendStep / Op::kWidth, kSliceColumns]
-  float* ends;                // [lanes] positions of the call's own block that a query attends, from args.position
-  float* correction;          // [lanes]
+  std::int64_t lanes;  // queries, padded to whole groups
+  std::int64_t words;  // of a query or a row, padded to an even number
+  float* queries;  // groups of [words / 2, 2 vectors]: the words 2k, 2k + 1 of queries 0, 1, 4, 5, ..; then of 2, 3, ..
+  float* scores;   // groups of [kAttendStep, kGroup], then the weights
+  float* rows;     // [kAttendBlock, words] of a block that cannot be read in place
+  float* slice;    // [kAttendStep / Op::kWidth, kSlice]
+  float* ends;     // [lanes] positions from args.position on that a query attends
+  float* correction;  // [lanes]
 };
 
 template <class Op>
 AttendBuffers attend_buffers(const AttendArgs& args) {
   const std::int64_t lanes = attend_lanes(args.tokens * args.heads);
-  const std::int64_t steps = (args.kv_dim + Op::kWidth - 1) / Op::kWidth;
+  const std::int64_t words = round_up((args.kv_dim + Op::kWidth - 1) / Op::kWidth, 2);
   float* queries = args.scratch;
-  float* scores = queries + lanes * steps;
+  float* scores = queries + lanes * words;
   float* rows = scores + lanes * kAttendStep;
-  float* slice = rows + kAttendBlock * round_up(steps, kLanes);
-  float* ends = slice + kAttendStep * kSliceColumns;
-  return {lanes, steps, queries, scores, rows, slice, ends, ends + lanes};
+  float* slice = rows + kAttendBlock * round_up(words, kLanes);
+  float* ends = slice + kAttendStep * kSlice;
+  return {lanes, words, queries, scores, rows, slice, ends, ends + lanes};
 }
 
-// Parts of a state: the maximum and sum of each query, then groups of z [padded rank, width].
+// A state: maximum and sum of each query, then z [lanes, columns].
 struct AttendState {
   std::int64_t lanes, columns;
   float *maximum, *sum, *z;
   AttendState(std::int64_t queries, std::int64_t rank, float* state)
       : lanes(attend_lanes(queries)),
-        columns(round_up(rank, 16)),
+        columns(round_up(rank, 32)),
         maximum(state),
         sum(state + lanes),
         z(state + 2 * lanes) {}
-  float* group_z(const Group& group) const { return z + group.begin * columns; }
 };
+
+// Words [k, k + kLanes) of a row of kv_dim elements, zeros behind its end.
+template <class Op>
+[[gnu::always_inline]] inline F load_words(const typename Op::Element* row, std::int64_t kv_dim, std::int64_t k) {
+  const std::int64_t left = kv_dim - k * Op::kWidth;
+  if (left >= kLanes * Op::kWidth) return Op::load(row + k * Op::kWidth);
+  return left > 0 ? Op::load(row + k * Op::kWidth, left) : zero();
+}
 
 template <class Op>
 void pack_queries(const AttendArgs& args, const AttendBuffers& b) {
   using X = typename Op::Element;
-  const auto load = [&](std::int64_t lane, std::int64_t k) {
-    if (lane >= args.tokens * args.heads) return zero();
-    const X* q = static_cast<const X*>(args.q) + lane / args.heads * args.q_stride + lane % args.heads * args.kv_dim;
-    const std::int64_t left = args.kv_dim - k * Op::kWidth;
-    return left < kLanes * Op::kWidth ? Op::load(q + k * Op::kWidth, left) : Op::load(q + k * Op::kWidth);
-  };
-  for_groups(b.lanes, [&](const Group& group) {
-    float* packed = b.queries + group.begin * b.steps;
-    for (std::int64_t lane = 0; lane < group.width; lane += kLanes) {
-      for (std::int64_t k = 0; k < b.steps; k += kLanes) {
-        F tile[kLanes];
-        for (int i = 0; i < kLanes; ++i) tile[i] = load(group.begin + lane + i, k);
-        transpose(tile);
-        for (int i = 0; i < kLanes && k + i < b.steps; ++i) store(packed + (k + i) * group.width + lane, tile[i]);
+  for (std::int64_t begin = 0; begin < b.lanes; begin += kGroup) {
+    const X* q[kGroup];
+    for (std::int64_t i = 0; i < kGroup; ++i) {
+      const std::int64_t last = args.tokens * args.heads - 1, query = begin + i < last ? begin + i : last;
+      q[i] = static_cast<const X*>(args.q) + query / args.heads * args.q_stride + query % args.heads * args.kv_dim;
+      b.ends[begin + i] = static_cast<float>(query / args.heads + 1);
+    }
+    float* packed = b.queries + begin * b.words;
+    for (std::int64_t k = 0; k < b.words; k += kLanes) {
+      F tile[kLanes];
+      for (int i = 0; i < kLanes; ++i) tile[i] = load_words<Op>(q[i], args.kv_dim, k);
+      transpose(tile);
+      for (int i = 0; i < kLanes && k + i < b.words; i += 2) {
+        store(packed + (k + i) * kLanes, unpack_low(tile[i], tile[i + 1]));
+        store(packed + (k + i + 1) * kLanes, unpack_high(tile[i], tile[i + 1]));
       }
     }
-  });
-  for (std::int64_t lane = 0; lane < b.lanes; ++lane) {
-    const std::int64_t token = lane / args.heads;
-    b.ends[lane] = static_cast<float>((token < args.tokens ? token : args.tokens - 1) + 1);
   }
 }
 
-// The rows of a block as steps of 4 bytes; row_bytes apart.
+// The rows of a block as words, row_bytes apart, an even number of them in each row.
 template <class Op>
-const std::byte* block_steps(const AttendArgs& args, const AttendBuffers& b, const std::byte* block,
+const std::byte* block_words(const AttendArgs& args, const AttendBuffers& b, const std::byte* block,
                              std::int64_t* row_bytes) {
   using X = typename Op::Element;
   *row_bytes = args.kv_dim * static_cast<std::int64_t>(sizeof(X));
-  if (Op::kWidth * sizeof(X) == 4 && args.kv_dim % Op::kWidth == 0) return block;
-  const std::int64_t stride = round_up(b.steps, kLanes);
+  if (Op::kWidth * sizeof(X) == 4 && *row_bytes == b.words * 4) return block;
+  const std::int64_t stride = round_up(b.words, kLanes);
   for (std::int64_t p = 0; p < kAttendBlock; ++p) {
     const X* row = reinterpret_cast<const X*>(block + p * *row_bytes);
-    for (std::int64_t k = 0; k < b.steps; k += kLanes) {
-      const std::int64_t left = args.kv_dim - k * Op::kWidth;
-      store(b.rows + p * stride + k,
-            left < kLanes * Op::kWidth ? Op::load(row + k * Op::kWidth, left) : Op::load(row + k * Op::kWidth));
+    for (std::int64_t k = 0; k < b.words; k += kLanes) {
+      store(b.rows + p * stride + k, load_words<Op>(row, args.kv_dim, k));
     }
   }
   *row_bytes = stride * 4;
   return reinterpret_cast<const std::byte*>(b.rows);
 }
 
-template <class Op, int V>
-void score_block(const std::byte* rows, std::int64_t row_bytes, const float* queries, std::int64_t steps,
+template <class Op>
+void score_block(const std::byte* rows, std::int64_t row_bytes, const float* queries, std::int64_t words,
                  float* scores) {
-  constexpr int kRows = kTileOnes<V>;
-  for (std::int64_t p = 0; p < kAttendBlock; p += kRows) {
-    F acc[kRows][V];
-    for (int i = 0; i < kRows; ++i) {
-      for (int v = 0; v < V; ++v) acc[i][v] = zero();
-    }
-    product<Op, kRows, V>(rows + p * row_bytes, row_bytes, 4, queries, V * kLanes, steps, acc);
-    for (int i = 0; i < kRows; ++i) {
-      for (int v = 0; v < V; ++v) store(scores + ((p + i) * V + v) * kLanes, acc[i][v]);
-    }
+  for (std::int64_t p = 0; p < kAttendBlock; p += kTileOnes) {
+    Tile acc;
+    clear(acc);
+    product<Op, 8>(rows + p * row_bytes, row_bytes, 8, queries, words / 2, acc);
+    for (int i = 0; i < kTileOnes; ++i) store(scores + (p + i) * kGroup, add_pairs(acc[i][0], acc[i][1]));
   }
 }
 
 // Positions [first, count) of a step: the i-th of them is not attended by queries that end at i or before.
-template <int V>
-void mask_scores(float* scores, std::int64_t first, std::int64_t count, const float* ends) {
+inline void mask_scores(float* scores, std::int64_t first, std::int64_t count, const float* ends) {
   for (std::int64_t p = first; p < count; ++p) {
     const F index = set1(static_cast<float>(p - first));
-    for (int v = 0; v < V; ++v) {
-      float* score = scores + (p * V + v) * kLanes;
-      store(score, select_less(index, load_f32(ends + v * kLanes), load_f32(score), set1(-__builtin_inff())));
-    }
+    float* score = scores + p * kGroup;
+    store(score, select_less(index, load_f32(ends), load_f32(score), set1(-__builtin_inff())));
   }
 }
 
 // Scores become weights exp(scale * score - maximum); maximum and sum move on. correction = exp(old - new maximum).
-template <class Op, int V>
+template <class Op>
 void weigh_scores(float* scores, std::int64_t count, float scale, bool first, float* maximum, float* sum,
                   float* correction) {
-  for (int v = 0; v < V; ++v) {
-    F highest = set1(-__builtin_inff());
-    for (std::int64_t p = 0; p < count; ++p) highest = max(highest, load_f32(scores + (p * V + v) * kLanes));
-    highest = mul(set1(scale), highest);
-    F total = zero();
-    if (!first) {
-      const F before = load_f32(maximum + v * kLanes);
-      highest = max(before, highest);
-      const F factor = exp(sub(before, highest));
-      store(correction + v * kLanes, factor);
-      total = mul(load_f32(sum + v * kLanes), factor);
-    }
-    const F negative = sub(zero(), highest);
-    for (std::int64_t k = 0; k < count / Op::kWidth; ++k) {
-      F weights[Op::kWidth];
-      for (int i = 0; i < Op::kWidth; ++i) {
-        weights[i] = exp(fma(set1(scale), load_f32(scores + ((k * Op::kWidth + i) * V + v) * kLanes), negative));
-      }
-      store(scores + (k * V + v) * kLanes, Op::join(weights));
-      for (int i = 0; i < Op::kWidth; ++i) total = add(total, weights[i]);
-    }
-    store(maximum + v * kLanes, highest);
-    store(sum + v * kLanes, total);
+  F highest = load_f32(scores), other = load_f32(scores + kGroup);
+  for (std::int64_t p = 2; p < count; p += 2) {
+    highest = max(highest, load_f32(scores + p * kGroup));
+    other = max(other, load_f32(scores + (p + 1) * kGroup));
   }
+  highest = mul(set1(scale), max(highest, other));
+  F total = zero();
+  if (!first) {
+    const F before = load_f32(maximum);
+    highest = max(before, highest);
+    const F factor = exp(sub(before, highest));
+    store(correction, factor);
+    total = mul(load_f32(sum), factor);
+  }
+  const F negative = sub(zero(), highest);
+  for (std::int64_t k = 0; k < count / Op::kWidth; ++k) {
+    F weights[Op::kWidth];
+    for (int i = 0; i < Op::kWidth; ++i) {
+      weights[i] = exp(fma(set1(scale), load_f32(scores + (k * Op::kWidth + i) * kGroup), negative));
+    }
+    store(scores + k * kGroup, Op::join(weights));
+    for (int i = 0; i < Op::kWidth; ++i) total = add(total, weights[i]);
+  }
+  store(maximum, highest);
+  store(sum, total);
 }
 
-// z of `columns` columns = correction * z + their weighted rows; the first step of a part only stores.
-template <class Op, int V>
-void mix_slice(const float* slice, std::int64_t columns, const float* weights, std::int64_t steps, bool first,
-               const float* correction, float* z) {
-  constexpr int kColumns = kTileOnes<V>;
-  for (std::int64_t c = 0; c < columns; c += kColumns) {
-    F acc[kColumns][V];
-    for (int i = 0; i < kColumns; ++i) {
-      for (int v = 0; v < V; ++v) acc[i][v] = zero();
-    }
-    product<Op, kColumns, V>(reinterpret_cast<const std::byte*>(slice + c), 4, kSliceColumns * 4, weights, V * kLanes,
-                             steps, acc);
-    for (int i = 0; i < kColumns; ++i) {
-      for (int v = 0; v < V; ++v) {
-        float* to = z + ((c + i) * V + v) * kLanes;
-        store(to, first ? acc[i][v] : fma(load_f32(correction + v * kLanes), load_f32(to), acc[i][v]));
+// kSlice columns of a group's z = correction * z + their weighted rows; the first step of a part only stores.
+template <class Op>
+void mix_slice(const float* slice, const float* weights, std::int64_t words, bool first, const float* correction,
+               std::int64_t columns, float* z) {
+  for (std::int64_t q = 0; q < kGroup; q += kTileOnes) {
+    Tile acc;
+    clear(acc);
+    product<Op, 4>(reinterpret_cast<const std::byte*>(weights + q), 4, kGroup * 4, slice, words, acc);
+    for (int i = 0; i < kTileOnes; ++i) {
+      float* to = z + (q + i) * columns;
+      for (int v = 0; v < 2; ++v) {
+        store(to + v * kLanes, first ? acc[i][v] : fma(set1(correction[q + i]), load_f32(to + v * kLanes), acc[i][v]));
       }
     }
   }
 }
 
-// Columns [c, c + 32) of positions [begin, begin + count), whole blocks; rows from `length` on as zeros.
+// Columns [c, c + kSlice) of positions [begin, begin + count), whole blocks; rows from `length` on as zeros.
 template <class Op>
 void pack_slice(const AttendArgs& args, std::int64_t begin, std::int64_t count, std::int64_t c, float* slice) {
   using X = typename Op::Element;
-  const std::int64_t columns = args.rank - c < kSliceColumns ? args.rank - c : kSliceColumns;
+  const std::int64_t columns = args.rank - c < kSlice ? args.rank - c : kSlice;
   const std::int64_t length = args.position + args.tokens;
   for (std::int64_t p = begin; p < begin + count; p += kAttendBlock) {
     const X* rows = reinterpret_cast<const X*>(args.blocks[p / kAttendBlock]) + c;
     const std::int64_t full = length - p < kAttendBlock ? (length - p) / Op::kWidth * Op::kWidth : kAttendBlock;
     std::int64_t i = 0;
-    for (; i < full; i += Op::kWidth, slice += kSliceColumns) {
+    for (; i < full; i += Op::kWidth, slice += kSlice) {
       const X* row = rows + i * args.kv_dim;
-      columns == kSliceColumns ? Op::pack(row, row + args.kv_dim, slice)
-                               : Op::pack(row, row + args.kv_dim, columns, slice);
+      columns == kSlice ? Op::pack(row, row + args.kv_dim, slice) : Op::pack(row, row + args.kv_dim, columns, slice);
     }
-    for (; i < kAttendBlock; i += Op::kWidth, slice += kSliceColumns) {
+    for (; i < kAttendBlock; i += Op::kWidth, slice += kSlice) {
       if (p + i < length) {  // the first of two rows
         Op::pack(rows + i * args.kv_dim, nullptr, columns, slice);
       } else {
-        for (std::int64_t k = 0; k < kSliceColumns; k += kLanes) store(slice + k, zero());
+        store(slice, zero());
+        store(slice + kLanes, zero());
       }
     }
   }
@@ -214,34 +194,22 @@ void attend_step(const AttendArgs& args, const AttendBuffers& b, const AttendSta
                  std::int64_t count, bool first) {
   for (std::int64_t p = 0; p < count; p += kAttendBlock) {
     std::int64_t row_bytes = 0;
-    const std::byte* rows = block_steps<Op>(args, b, args.blocks[(begin + p) / kAttendBlock], &row_bytes);
-    for_groups(b.lanes, [&](const Group& group) {
-      float* scores = b.scores + group.begin * kAttendStep + p * group.width;
-      const float* queries = b.queries + group.begin * b.steps;
-      if (group.width == kGroup) return score_block<Op, 2>(rows, row_bytes, queries, b.steps, scores);
-      score_block<Op, 1>(rows, row_bytes, queries, b.steps, scores);
-    });
+    const std::byte* rows = block_words<Op>(args, b, args.blocks[(begin + p) / kAttendBlock], &row_bytes);
+    for (std::int64_t q = 0; q < b.lanes; q += kGroup) {
+      score_block<Op>(rows, row_bytes, b.queries + q * b.words, b.words, b.scores + q * kAttendStep + p * kGroup);
+    }
   }
-  for_groups(b.lanes, [&](const Group& group) {
-    float* scores = b.scores + group.begin * kAttendStep;
-    const auto weigh = [&]<int V>() {
-      if (args.position < begin + count) mask_scores<V>(scores, args.position - begin, count, b.ends + group.begin);
-      weigh_scores<Op, V>(scores, count, args.scale, first, state.maximum + group.begin, state.sum + group.begin,
-                          b.correction + group.begin);
-    };
-    group.width == kGroup ? weigh.template operator()<2>() : weigh.template operator()<1>();
-  });
-  for (std::int64_t c = 0; c < state.columns; c += kSliceColumns) {
+  for (std::int64_t q = 0; q < b.lanes; q += kGroup) {
+    float* scores = b.scores + q * kAttendStep;
+    if (args.position < begin + count) mask_scores(scores, args.position - begin, count, b.ends + q);
+    weigh_scores<Op>(scores, count, args.scale, first, state.maximum + q, state.sum + q, b.correction + q);
+  }
+  for (std::int64_t c = 0; c < state.columns; c += kSlice) {
     pack_slice<Op>(args, begin, count, c, b.slice);
-    const std::int64_t columns = state.columns - c < kSliceColumns ? state.columns - c : kSliceColumns;
-    for_groups(b.lanes, [&](const Group& group) {
-      const float* weights = b.scores + group.begin * kAttendStep;
-      const float* correction = b.correction + group.begin;
-      float* z = state.group_z(group) + c * group.width;
-      const std::int64_t steps = count / Op::kWidth;
-      if (group.width == kGroup) return mix_slice<Op, 2>(b.slice, columns, weights, steps, first, correction, z);
-      mix_slice<Op, 1>(b.slice, columns, weights, steps, first, correction, z);
-    });
+    for (std::int64_t q = 0; q < b.lanes; q += kGroup) {
+      mix_slice<Op>(b.slice, b.scores + q * kAttendStep, count / Op::kWidth, first, b.correction + q, state.columns,
+                    state.z + q * state.columns + c);
+    }
   }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention by VDPBF16PS: a step of the scores is a pair of columns, a step of the mix a pair of positions.
+// Attention by VDPBF16PS: a word of the scores is a pair of columns, a word of the mix a pair of positions.
 
 // Element i of one vector, then element i of the other, i < 32.
 struct PairOrder {

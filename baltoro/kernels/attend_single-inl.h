@@ -3,16 +3,17 @@
 
 // Steps of one f32: the cache is F32, or BF16 that is widened.
 template <typename X>
-struct AttendSingles : SingleSteps {
+struct AttendSingles : MultiplySingles {
+  static constexpr int kWidth = 1;
   using Element = X;
   static F load(const X* p) { return load_x(p); }
   static F load(const X* p, std::int64_t n) { return load_x(p, n); }
   static F join(F (&weights)[1]) { return weights[0]; }
   static void pack(const X* row, const X*, float* to) {
-    for (std::int64_t c = 0; c < kSliceColumns; c += kLanes) store(to + c, load_x(row + c));
+    for (std::int64_t c = 0; c < kSlice; c += kLanes) store(to + c, load_x(row + c));
   }
   static void pack(const X* row, const X*, std::int64_t columns, float* to) {
-    for (std::int64_t c = 0; c < kSliceColumns; c += kLanes) {
+    for (std::int64_t c = 0; c < kSlice; c += kLanes) {
       const std::int64_t left = columns - c;
       store(to + c, left >= kLanes ? load_x(row + c) : left > 0 ? load_x(row + c, left) : zero());
     }
@@ -35,35 +36,23 @@ void attend_merge(std::int64_t queries, std::int64_t rank, const float* part, fl
     store(factors[0] + i, keep);
     store(factors[1] + i, take);
   }
-  for_groups(to.lanes, [&](const Group& group) {
-    for (std::int64_t v = 0; v < group.width; v += kLanes) {
-      const F keep = load_f32(factors[0] + group.begin + v), take = load_f32(factors[1] + group.begin + v);
-      float* z = to.group_z(group) + v;
-      const float* more = from.group_z(group) + v;
-      for (std::int64_t i = 0; i < to.columns * group.width; i += group.width) {
-        store(z + i, fma(load_f32(z + i), keep, mul(load_f32(more + i), take)));
-      }
+  for (std::int64_t i = 0; i < queries; ++i) {
+    const F keep = set1(factors[0][i]), take = set1(factors[1][i]);
+    float* z = to.z + i * to.columns;
+    const float* more = from.z + i * to.columns;
+    for (std::int64_t c = 0; c < to.columns; c += kLanes) {
+      store(z + c, fma(load_f32(z + c), keep, mul(load_f32(more + c), take)));
     }
-  });
+  }
 }
 
 void attend_finish(std::int64_t queries, std::int64_t rank, const float* state, float* z) {
   const AttendState from(queries, rank, const_cast<float*>(state));
-  for_groups(from.lanes, [&](const Group& group) {
-    for (std::int64_t lane = 0; lane < group.width; lane += kLanes) {
-      const std::int64_t first = group.begin + lane;
-      const F inverse = div(set1(1.0f), load_f32(from.sum + first));
-      for (std::int64_t c = 0; c < rank; c += kLanes) {
-        F tile[kLanes];
-        for (int i = 0; i < kLanes; ++i) {
-          tile[i] = mul(inverse, load_f32(from.group_z(group) + (c + i) * group.width + lane));
-        }
-        transpose(tile);
-        for (int i = 0; i < kLanes && first + i < queries; ++i) {
-          float* to = z + (first + i) * rank + c;
-          rank - c < kLanes ? store(to, tile[i], rank - c) : store(to, tile[i]);
-        }
-      }
-    }
-  });
+  for (std::int64_t i = 0; i < queries; ++i, z += rank) {
+    const F inverse = set1(1.0f / from.sum[i]);
+    const float* unscaled = from.z + i * from.columns;
+    std::int64_t c = 0;
+    for (; c + kLanes <= rank; c += kLanes) store(z + c, mul(inverse, load_f32(unscaled + c)));
+    if (c < rank) store(z + c, mul(inverse, load_f32(unscaled + c)), rank - c);
+  }
 }

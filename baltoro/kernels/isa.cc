@@ -92,13 +92,13 @@ std::int64_t linear_scratch_bytes(std::int64_t rows, std::int64_t cols) {
 }
 
 std::int64_t attend_scratch_floats(std::int64_t kv_dim) {
-  const std::int64_t queries = kAttendLanes * kv_dim, scores = kAttendLanes * kAttendStep;
+  const std::int64_t queries = kAttendLanes * round_up(kv_dim, 2), scores = kAttendLanes * kAttendStep;
   const std::int64_t rows = kAttendBlock * round_up(kv_dim, 16), slice = kAttendStep * 32;
-  return round_up(queries, 16) + scores + rows + slice + 2 * kAttendLanes;
+  return queries + scores + rows + slice + 2 * kAttendLanes;
 }
 
 std::int64_t attend_state_floats(std::int64_t queries, std::int64_t rank) {
-  return attend_lanes(queries) * (2 + round_up(rank, 16));
+  return attend_lanes(queries) * (2 + round_up(rank, 32));
 }
 
 }  // namespace baltoro::kernels

@@ -1,53 +1,51 @@
 // SPDX-License-Identifier: Apache-2.0
-// The inner loop of a matrix product whose results lie in lanes: acc[p][v] += sum over steps k of one[p][k] *
-// lanes[k][v]. A step takes 4 bytes of `ones`, the same for all lanes, and a vector of `lanes`: one f32 each, or one
-// pair of BF16 each where the operation is VDPBF16PS. One accumulator for each result, steps ascending, so a tile of
-// any shape gives the same bits.
+// The inner loop of a matrix product: acc[p][v] += sum over k of one[p][k] * lanes[k][v], where one[p][k] is the same
+// in all lanes (or in all even and all odd ones) and lanes[k] are V vectors. One accumulator for each result, k
+// ascending, so a tile of any shape gives the same bits.
 
-struct SingleSteps {  // a step is an f32
-  static constexpr int kWidth = 1;
+struct MultiplySingles {  // f32 by f32
   [[gnu::always_inline]] static F multiply_add(F acc, F lanes, F one) { return fma(one, lanes, acc); }
 };
 
-// Four bytes in all lanes.
-[[gnu::always_inline]] inline F load_same(const std::byte* p) {
-  float one = 0;
-  __builtin_memcpy(&one, p, 4);
-  return set1(one);
-}
-
+// Accumulators a tile takes: P ones beside two vectors of lanes.
+constexpr int kTileOnes = kLanes / 2;
+using Tile = F[kTileOnes][2];
 // Steps whose addresses are computed at once.
 constexpr int kUnrolled = kLanes == 16 ? 4 : 2;
 
-// one[p][k] is at ones + p * row + k * step (bytes), lanes[k] at lanes + k * lanes_step (floats).
-template <class Op, int P, int V>
+[[gnu::always_inline]] inline void clear(Tile& acc) {
+  for (auto& row : acc) row[0] = row[1] = zero();
+}
+
+// One is kBytes long (4: a lane, 8: two), one[p][k] at ones + p * row + k * step bytes, lanes[k] at lanes + k * 2
+// vectors.
+template <class Op, int kBytes>
 [[gnu::always_inline]] inline void product(const std::byte* ones, std::int64_t row, std::int64_t step,
-                                           const float* lanes, std::int64_t lanes_step, std::int64_t steps,
-                                           F (&acc)[P][V]) {
+                                           const float* lanes, std::int64_t steps, Tile& acc) {
+  constexpr std::int64_t kRow = 2 * kLanes;
   std::int64_t k = 0;
-  for (; k + kUnrolled <= steps; k += kUnrolled) {
-    F values[kUnrolled][V];
+  for (; k + kUnrolled <= steps; k += kUnrolled, lanes += kUnrolled * kRow) {
+    F values[kUnrolled][2];
     for (int u = 0; u < kUnrolled; ++u) {
-      for (int v = 0; v < V; ++v) values[u][v] = load_f32(lanes + (k + u) * lanes_step + v * kLanes);
+      values[u][0] = load_f32(lanes + u * kRow);
+      values[u][1] = load_f32(lanes + u * kRow + kLanes);
     }
-    for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 8  // or else acc lives in memory
+    for (int p = 0; p < kTileOnes; ++p) {
       const std::byte* from = ones + p * row + k * step;
       for (int u = 0; u < kUnrolled; ++u) {
-        const F one = load_same(from + u * step);
-        for (int v = 0; v < V; ++v) acc[p][v] = Op::multiply_add(acc[p][v], values[u][v], one);
+        const F one = load_same<kBytes>(from + u * step);
+        acc[p][0] = Op::multiply_add(acc[p][0], values[u][0], one);
+        acc[p][1] = Op::multiply_add(acc[p][1], values[u][1], one);
       }
     }
   }
-  for (; k < steps; ++k) {
-    for (int p = 0; p < P; ++p) {
-      const F one = load_same(ones + p * row + k * step);
-      for (int v = 0; v < V; ++v) {
-        acc[p][v] = Op::multiply_add(acc[p][v], load_f32(lanes + k * lanes_step + v * kLanes), one);
-      }
+  for (; k < steps; ++k, lanes += kRow) {
+#pragma GCC unroll 8
+    for (int p = 0; p < kTileOnes; ++p) {
+      const F one = load_same<kBytes>(ones + p * row + k * step);
+      acc[p][0] = Op::multiply_add(acc[p][0], load_f32(lanes), one);
+      acc[p][1] = Op::multiply_add(acc[p][1], load_f32(lanes + kLanes), one);
     }
   }
 }
-
-// Results a tile holds beside V vectors of lanes: enough accumulators to hide the latency of an operation.
-template <int V>
-constexpr int kTileOnes = V == 2 ? kLanes / 2 : kLanes;

@@ -77,6 +77,23 @@ constexpr int kTileTokens =
   return _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), twice);
 }
 [[gnu::always_inline]] inline F fma_sub_add(F a, F b, F c) { return _mm256_fmaddsub_ps(a, b, c); }
+[[gnu::always_inline]] inline F unpack_low(F a, F b) { return _mm256_unpacklo_ps(a, b); }
+[[gnu::always_inline]] inline F unpack_high(F a, F b) { return _mm256_unpackhi_ps(a, b); }
+[[gnu::always_inline]] inline F add_pairs(F low, F high) {
+  return _mm256_add_ps(_mm256_shuffle_ps(low, high, 0x88), _mm256_shuffle_ps(low, high, 0xDD));
+}
+template <int kBytes>
+[[gnu::always_inline]] inline F load_same(const void* p) {
+  if constexpr (kBytes == 8) {
+    double two = 0;
+    __builtin_memcpy(&two, p, 8);
+    return _mm256_castpd_ps(_mm256_set1_pd(two));
+  } else {
+    float one = 0;
+    __builtin_memcpy(&one, p, 4);
+    return set1(one);
+  }
+}
 [[gnu::always_inline]] inline F select_less(F a, F b, F x, F y) {
   return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
 }

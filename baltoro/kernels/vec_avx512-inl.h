@@ -75,6 +75,25 @@ constexpr int kTileTokens =
 }
 // a * b - c in even lanes, a * b + c in odd ones.
 [[gnu::always_inline]] inline F fma_sub_add(F a, F b, F c) { return _mm512_fmaddsub_ps(a, b, c); }
+[[gnu::always_inline]] inline F unpack_low(F a, F b) { return _mm512_unpacklo_ps(a, b); }
+[[gnu::always_inline]] inline F unpack_high(F a, F b) { return _mm512_unpackhi_ps(a, b); }
+// Undoes an unpack_low and unpack_high and adds what they interleaved.
+[[gnu::always_inline]] inline F add_pairs(F low, F high) {
+  return _mm512_add_ps(_mm512_shuffle_ps(low, high, 0x88), _mm512_shuffle_ps(low, high, 0xDD));
+}
+// 4 bytes in all lanes, or 8 in all pairs of lanes.
+template <int kBytes>
+[[gnu::always_inline]] inline F load_same(const void* p) {
+  if constexpr (kBytes == 8) {
+    double two = 0;
+    __builtin_memcpy(&two, p, 8);
+    return _mm512_castpd_ps(_mm512_set1_pd(two));
+  } else {
+    float one = 0;
+    __builtin_memcpy(&one, p, 4);
+    return set1(one);
+  }
+}
 // x where a < b, else y.
 [[gnu::always_inline]] inline F select_less(F a, F b, F x, F y) {
   return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x);
