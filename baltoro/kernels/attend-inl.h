@@ -97,12 +97,13 @@ const std::byte* block_words(const AttendArgs& args, const AttendBuffers& b, con
 }
 
 template <class Op>
-void score_block(const std::byte* rows, std::int64_t row_bytes, const float* queries, std::int64_t words,
+void score_block(const std::byte* rows, std::int64_t row_bytes, const float* queries, std::int64_t words, Ahead ahead,
                  float* scores) {
   for (std::int64_t p = 0; p < kAttendBlock; p += kTileOnes) {
     Tile acc;
     clear(acc);
-    product<Op, 8>(rows + p * row_bytes, row_bytes, 8, queries, words / 2, acc);
+    product<Op, 8>(rows + p * row_bytes, row_bytes, 8, queries, words / 2, ahead, acc);
+    ahead.data += words / 2 / kUnrolled * ahead.lines * 64;
     for (int i = 0; i < kTileOnes; ++i) store(scores + (p + i) * kGroup, add_pairs(acc[i][0], acc[i][1]));
   }
 }
@@ -154,7 +155,7 @@ void mix_slice(const float* slice, const float* weights, std::int64_t words, boo
   for (std::int64_t q = 0; q < kGroup; q += kTileOnes) {
     Tile acc;
     clear(acc);
-    product<Op, 4>(reinterpret_cast<const std::byte*>(weights + q), 4, kGroup * 4, slice, words, acc);
+    product<Op, 4>(reinterpret_cast<const std::byte*>(weights + q), 4, kGroup * 4, slice, words, {}, acc);
     for (int i = 0; i < kTileOnes; ++i) {
       float* to = z + (q + i) * columns;
       for (int v = 0; v < 2; ++v) {
@@ -195,8 +196,13 @@ void attend_step(const AttendArgs& args, const AttendBuffers& b, const AttendSta
   for (std::int64_t p = 0; p < count; p += kAttendBlock) {
     std::int64_t row_bytes = 0;
     const std::byte* rows = block_words<Op>(args, b, args.blocks[(begin + p) / kAttendBlock], &row_bytes);
+    const std::int64_t next = (begin + p) / kAttendBlock + 1;
+    const bool more = next * kAttendBlock < args.position + args.tokens;
+    Ahead ahead = {more ? args.blocks[next] : nullptr, more ? (4 * kGroup + b.lanes - 1) / b.lanes : 0};
     for (std::int64_t q = 0; q < b.lanes; q += kGroup) {
-      score_block<Op>(rows, row_bytes, b.queries + q * b.words, b.words, b.scores + q * kAttendStep + p * kGroup);
+      score_block<Op>(rows, row_bytes, b.queries + q * b.words, b.words, ahead,
+                      b.scores + q * kAttendStep + p * kGroup);
+      ahead.data += ahead.lines * 64 * kAttendBlock / kTileOnes * (b.words / 2 / kUnrolled);
     }
   }
   for (std::int64_t q = 0; q < b.lanes; q += kGroup) {

@@ -17,14 +17,21 @@ constexpr int kUnrolled = kLanes == 16 ? 4 : 2;
   for (auto& row : acc) row[0] = row[1] = zero();
 }
 
+// What will be read soon: so many lines of 64 bytes are asked for while kUnrolled steps are multiplied.
+struct Ahead {
+  const std::byte* data = nullptr;
+  std::int64_t lines = 0;
+};
+
 // One is kBytes long (4: a lane, 8: two), one[p][k] at ones + p * row + k * step bytes, lanes[k] at lanes + k * 2
 // vectors.
 template <class Op, int kBytes>
 [[gnu::always_inline]] inline void product(const std::byte* ones, std::int64_t row, std::int64_t step,
-                                           const float* lanes, std::int64_t steps, Tile& acc) {
+                                           const float* lanes, std::int64_t steps, Ahead ahead, Tile& acc) {
   constexpr std::int64_t kRow = 2 * kLanes;
   std::int64_t k = 0;
   for (; k + kUnrolled <= steps; k += kUnrolled, lanes += kUnrolled * kRow) {
+    for (std::int64_t i = 0; i < ahead.lines; ++i, ahead.data += 64) __builtin_prefetch(ahead.data, 0, 2);
     F values[kUnrolled][2];
     for (int u = 0; u < kUnrolled; ++u) {
       values[u][0] = load_f32(lanes + u * kRow);
