@@ -24,31 +24,52 @@ void attend_f32(const AttendArgs& args, std::int64_t part, float* state) {
   attend<AttendSingles<float>>(args, part, state);
 }
 
-void attend_merge(std::int64_t queries, std::int64_t rank, const float* part, float* state) {
-  const AttendState to(queries, rank, state), from(queries, rank, const_cast<float*>(part));
-  float factors[2][kAttendLanes];
-  for (std::int64_t i = 0; i < to.lanes; i += kLanes) {
-    const F before = load_f32(to.maximum + i), other = load_f32(from.maximum + i);
-    const F highest = max(before, other);
-    const F keep = exp(sub(before, highest)), take = exp(sub(other, highest));
-    store(to.maximum + i, highest);
-    store(to.sum + i, fma(load_f32(to.sum + i), keep, mul(load_f32(from.sum + i), take)));
-    store(factors[0] + i, keep);
-    store(factors[1] + i, take);
+// Columns of one query, V vectors: to = to * keep + from * take for each of the states behind the first.
+template <int V>
+[[gnu::always_inline]] inline void fold_columns(float* to, const float* const* from, const float (*factors)[2],
+                                                std::int64_t count) {
+  F sums[V];
+  for (int v = 0; v < V; ++v) sums[v] = load_f32(to + v * kLanes);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const F keep = set1(factors[i][0]), take = set1(factors[i][1]);
+    for (int v = 0; v < V; ++v) sums[v] = fma(sums[v], keep, mul(load_f32(from[i] + v * kLanes), take));
   }
-  for (std::int64_t i = 0; i < queries; ++i) {
-    const F keep = set1(factors[0][i]), take = set1(factors[1][i]);
-    float* z = to.z + i * to.columns;
-    const float* more = from.z + i * to.columns;
-    for (std::int64_t c = 0; c < to.columns; c += kLanes) {
-      store(z + c, fma(load_f32(z + c), keep, mul(load_f32(more + c), take)));
+  for (int v = 0; v < V; ++v) store(to + v * kLanes, sums[v]);
+}
+
+void attend_fold(std::int64_t queries, std::int64_t rank, float* const* states, std::int64_t count, std::int64_t begin,
+                 std::int64_t end) {
+  constexpr std::int64_t kAtOnce = 16;
+  const AttendState to(queries, rank, states[0]);
+  for (std::int64_t first = 1; first < count; first += kAtOnce) {
+    const std::int64_t more = count - first < kAtOnce ? count - first : kAtOnce;
+    for (std::int64_t q = begin; q < end; ++q) {
+      float factors[kAtOnce][2];
+      const float* z[kAtOnce];
+      for (std::int64_t i = 0; i < more; ++i) {
+        const AttendState from(queries, rank, states[first + i]);
+        const float highest = to.maximum[q] > from.maximum[q] ? to.maximum[q] : from.maximum[q];
+        float both[kLanes];
+        store(both, exp(sub(set1(to.maximum[q]), set1(highest))));
+        factors[i][0] = both[0];
+        store(both, exp(sub(set1(from.maximum[q]), set1(highest))));
+        factors[i][1] = both[0];
+        to.maximum[q] = highest;
+        to.sum[q] = to.sum[q] * factors[i][0] + from.sum[q] * factors[i][1];
+        z[i] = from.z + q * from.columns;
+      }
+      for (std::int64_t c = 0; c < to.columns; c += kSlice) {
+        fold_columns<2>(to.z + q * to.columns + c, z, factors, more);
+        for (std::int64_t i = 0; i < more; ++i) z[i] += kSlice;
+      }
     }
   }
 }
 
-void attend_finish(std::int64_t queries, std::int64_t rank, const float* state, float* z) {
+void attend_finish(std::int64_t queries, std::int64_t rank, const float* state, std::int64_t begin, std::int64_t end,
+                   float* z) {
   const AttendState from(queries, rank, const_cast<float*>(state));
-  for (std::int64_t i = 0; i < queries; ++i, z += rank) {
+  for (std::int64_t i = begin; i < end; ++i, z += rank) {
     const F inverse = set1(1.0f / from.sum[i]);
     const float* unscaled = from.z + i * from.columns;
     std::int64_t c = 0;

@@ -65,7 +65,7 @@ struct Problem {
   std::vector<float> run(const Kernels& k, std::int64_t token, std::int64_t tokens, std::int64_t head,
                          std::int64_t heads, float scale) const {
     const std::int64_t queries = tokens * heads, floats = attend_state_floats(queries, shape.rank);
-    AlignedFloats state(floats), part(floats), scratch(attend_scratch_floats(shape.kv_dim));
+    AlignedFloats scratch(attend_scratch_floats(shape.kv_dim));
     const AttendArgs args{.q = q.data() + (token * shape.heads + head) * shape.kv_dim,
                           .q_stride = shape.heads * shape.kv_dim,
                           .tokens = tokens,
@@ -76,14 +76,23 @@ struct Problem {
                           .rank = shape.rank,
                           .scale = scale,
                           .scratch = scratch.get()};
-    const auto attend = sizeof(X) == 2 ? k.attend_bf16 : k.attend_f32;
-    attend(args, 0, state.get());
-    for (std::int64_t i = 1; i < attend_parts(args.position + tokens); ++i) {
-      attend(args, i, part.get());
-      k.attend_merge(queries, shape.rank, part.get(), state.get());
+    std::vector<AlignedFloats> parts;
+    std::vector<float*> states;
+    for (std::int64_t i = 0; i < attend_parts(args.position + tokens); ++i) {
+      states.push_back(parts.emplace_back(floats).get());
+      (sizeof(X) == 2 ? k.attend_bf16 : k.attend_f32)(args, i, states.back());
+    }
+    // Folded at once or one after the other, all queries or some: the same.
+    const std::int64_t middle = queries / 2;
+    const auto count = static_cast<std::int64_t>(states.size());
+    k.attend_fold(queries, shape.rank, states.data(), count, 0, middle);
+    for (std::int64_t i = 1; i < count; ++i) {
+      float* const two[] = {states[0], states[static_cast<std::size_t>(i)]};
+      k.attend_fold(queries, shape.rank, two, 2, middle, queries);
     }
     std::vector<float> z(static_cast<std::size_t>(queries * shape.rank));
-    k.attend_finish(queries, shape.rank, state.get(), z.data());
+    k.attend_finish(queries, shape.rank, states[0], 0, middle, z.data());
+    k.attend_finish(queries, shape.rank, states[0], middle, queries, z.data() + middle * shape.rank);
     return z;
   }
   std::vector<float> run_all(const Kernels& k, float scale) const {

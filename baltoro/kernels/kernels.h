@@ -95,10 +95,12 @@ struct Kernels {
   // rounded. exp within 2 ulp of libm's.
   void (*attend_bf16)(const AttendArgs& args, std::int64_t part, float* state) = nullptr;
   void (*attend_f32)(const AttendArgs& args, std::int64_t part, float* state) = nullptr;  // q and cache F32
-  // state = state folded with the part behind it.
-  void (*attend_merge)(std::int64_t queries, std::int64_t rank, const float* part, float* state) = nullptr;
-  // z [queries, rank] f32, queries in the order token, head.
-  void (*attend_finish)(std::int64_t queries, std::int64_t rank, const float* state, float* z) = nullptr;
+  // states[0] = the fold of `count` states, in their order, for queries [begin, end).
+  void (*attend_fold)(std::int64_t queries, std::int64_t rank, float* const* states, std::int64_t count,
+                      std::int64_t begin, std::int64_t end) = nullptr;
+  // Row i - begin of z [end - begin, rank] f32 is that of query i (in the order token, head).
+  void (*attend_finish)(std::int64_t queries, std::int64_t rank, const float* state, std::int64_t begin,
+                        std::int64_t end, float* z) = nullptr;
 
   // y[i] = x[i] * w[i] / sqrt(mean(x^2) + eps)  (Zhang & Sennrich 2019, eq. 4). x, w, y [n] f32; y may alias x.
   void (*rmsnorm)(const float* x, const float* w, float eps, float* y, std::int64_t n) = nullptr;

@@ -110,9 +110,10 @@ void attend(benchmark::State& state, Isa isa) {
       k.attend_bf16(args, 0, as_floats(to));
       for (std::int64_t i = 1; i < attend_parts(t + tile); ++i) {
         k.attend_bf16(args, i, as_floats(part));
-        k.attend_merge(tile * heads, kRank, as_floats(part), as_floats(to));
+        float* const states[] = {as_floats(to), as_floats(part)};
+        k.attend_fold(tile * heads, kRank, states, 2, 0, tile * heads);
       }
-      k.attend_finish(tile * heads, kRank, as_floats(to), z.data());
+      k.attend_finish(tile * heads, kRank, as_floats(to), 0, tile * heads, z.data());
       benchmark::DoNotOptimize(z.data());
     }
   }

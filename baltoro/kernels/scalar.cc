@@ -100,21 +100,25 @@ void attend(const AttendArgs& args, std::int64_t part, float* state) {
   }
 }
 
-void attend_merge(std::int64_t queries, std::int64_t rank, const float* part, float* state) {
-  for (std::int64_t i = 0; i < queries; ++i) {
-    const float* from = part + i * (rank + 2);
-    float* to = query_state(state, i, rank);
-    const float highest = std::max(to[0], from[0]);
-    const float keep = std::exp(to[0] - highest), take = std::exp(from[0] - highest);
-    to[0] = highest;
-    for (std::int64_t c = 1; c < rank + 2; ++c) to[c] = to[c] * keep + from[c] * take;
+void attend_fold(std::int64_t, std::int64_t rank, float* const* states, std::int64_t count, std::int64_t begin,
+                 std::int64_t end) {
+  for (std::int64_t i = begin; i < end; ++i) {
+    float* to = query_state(states[0], i, rank);
+    for (std::int64_t k = 1; k < count; ++k) {
+      const float* from = query_state(states[k], i, rank);
+      const float highest = std::max(to[0], from[0]);
+      const float keep = std::exp(to[0] - highest), take = std::exp(from[0] - highest);
+      to[0] = highest;
+      for (std::int64_t c = 1; c < rank + 2; ++c) to[c] = to[c] * keep + from[c] * take;
+    }
   }
 }
 
-void attend_finish(std::int64_t queries, std::int64_t rank, const float* state, float* z) {
-  for (std::int64_t i = 0; i < queries; ++i) {
+void attend_finish(std::int64_t, std::int64_t rank, const float* state, std::int64_t begin, std::int64_t end,
+                   float* z) {
+  for (std::int64_t i = begin; i < end; ++i, z += rank) {
     const float* from = state + i * (rank + 2);
-    for (std::int64_t c = 0; c < rank; ++c) z[i * rank + c] = from[2 + c] / from[1];
+    for (std::int64_t c = 0; c < rank; ++c) z[c] = from[2 + c] / from[1];
   }
 }
 
@@ -153,7 +157,7 @@ constexpr Kernels kTable{.isa = Isa::kScalar,
                          .linear_transposed_f32 = linear_transposed<float>,
                          .attend_bf16 = attend<bf16>,
                          .attend_f32 = attend<float>,
-                         .attend_merge = attend_merge,
+                         .attend_fold = attend_fold,
                          .attend_finish = attend_finish,
                          .rmsnorm = rmsnorm,
                          .silu_mul = silu_mul,
