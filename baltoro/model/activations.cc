@@ -58,7 +58,16 @@ std::int64_t max_linear_scratch_bytes(const ModelConfig& c) {
   return bytes;
 }
 
-void lay_out_mla(const ModelConfig& c, std::int64_t tokens, std::int64_t operand_bytes, Cutter& cut, Activations& a) {
+// Parts of long contexts that are worked on side by side: some for each worker, so that none waits long for the last.
+std::int64_t attend_slots(int threads) { return threads == 1 ? 0 : std::int64_t{4} * std::max(threads, 4); }
+
+std::int64_t attend_state_floats(const ModelConfig& c) {
+  return kernels::attend_state_floats(kernels::kAttendLanes, c.kv_lora_rank);
+}
+
+void lay_out_mla(const ModelConfig& c, const ActivationSizes& sizes, std::int64_t operand_bytes, Cutter& cut,
+                 Activations& a) {
+  const std::int64_t tokens = sizes.batch_tokens;
   const std::int64_t token_heads = tokens * c.num_attention_heads;
   a.c_q = cut.take<float>(tokens * c.q_lora_rank.value_or(0));
   a.q = cut.take<float>(token_heads * c.qk_head_dim());
@@ -66,6 +75,11 @@ void lay_out_mla(const ModelConfig& c, std::int64_t tokens, std::int64_t operand
   a.q_latent = cut.take<std::byte>(token_heads * c.kv_dim() * operand_bytes);
   a.z = cut.take<std::byte>(token_heads * c.kv_lora_rank * operand_bytes);
   a.heads = cut.take<float>(token_heads * c.v_head_dim);
+  a.attend_items =
+      cut.take<AttendItem>(tokens * ((c.num_attention_heads + kAttendFewestLanes - 1) / kAttendFewestLanes));
+  for (std::int64_t i = 0; i < attend_slots(sizes.threads); ++i) {
+    a.attend_states.push_back(cut.take<float>(attend_state_floats(c)));
+  }
 }
 
 void lay_out_ffn(const ModelConfig& c, std::int64_t tokens, std::int64_t operand_bytes, Cutter& cut, Activations& a) {
@@ -86,8 +100,9 @@ void lay_out_ffn(const ModelConfig& c, std::int64_t tokens, std::int64_t operand
 WorkerScratch lay_out_worker(const ModelConfig& c, std::int64_t tokens, std::int64_t linear_bytes, Cutter& cut) {
   WorkerScratch scratch;
   scratch.linear = cut.take<std::byte>(linear_bytes);
-  scratch.attend = cut.take<float>(kernels::attend_scratch_floats(c.num_attention_heads, kBlockTokens, c.kv_dim()));
-  scratch.rows = cut.take<float>(std::max(tokens, c.num_attention_heads) * c.kv_lora_rank);
+  scratch.attend = cut.take<float>(kernels::attend_scratch_floats(c.kv_dim()));
+  for (float*& state : scratch.attend_states) state = cut.take<float>(attend_state_floats(c));
+  scratch.rows = cut.take<float>(std::max(tokens, kernels::kAttendLanes) * c.kv_lora_rank);
   scratch.gate = cut.take<float>(std::min(tokens, kFfnTokens) * kFfnRows);
   scratch.up = cut.take<float>(std::min(tokens, kFfnTokens) * kFfnRows);
   scratch.blocks = cut.take<const std::byte*>((c.max_position_embeddings + kBlockTokens - 1) / kBlockTokens);
@@ -117,7 +132,7 @@ Activations lay_out_activations(const ModelConfig& config, const ActivationSizes
   a.operand = cut.take<std::byte>(tokens * widest_input * operand_bytes);
 
   const std::int64_t shared_begin = cut.used();
-  lay_out_mla(config, tokens, operand_bytes, cut, a);
+  lay_out_mla(config, sizes, operand_bytes, cut, a);
   const std::int64_t mla_end = cut.used();
   cut.rewind(shared_begin);
   lay_out_ffn(config, tokens, operand_bytes, cut, a);

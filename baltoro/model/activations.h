@@ -28,11 +28,21 @@ struct ExpertTokens {
 // Tokens and rows of the largest piece of gate and up that a worker holds in f32.
 inline constexpr std::int64_t kFfnTokens = 512, kFfnRows = 128;
 
+// Queries of the attention that are worked on together: heads [head, head + heads) of neighbouring tokens.
+struct AttendItem {
+  std::int32_t query, tokens, head, heads;
+  std::int32_t parts;  // of kernels::kAttendPart positions
+};
+
+// Fewest lanes (tokens x heads) of an item, where there are that many.
+inline constexpr std::int64_t kAttendFewestLanes = 16;
+
 // What one worker thread needs to itself.
 struct WorkerScratch {
   std::byte* linear = nullptr;         // kernels::linear_scratch_bytes of the largest weight
-  float* attend = nullptr;             // kernels::attend_scratch_floats of all heads
-  float* rows = nullptr;               // [max(T, H), R] f32 results before they are rounded
+  float* attend = nullptr;             // kernels::attend_scratch_floats
+  float* attend_states[2] = {};        // kernels::attend_state_floats each
+  float* rows = nullptr;               // [max(T, kAttendLanes), R] f32 results before they are rounded
   float* gate = nullptr;               // [min(T, kFfnTokens), kFfnRows]
   float* up = nullptr;                 // the same
   const std::byte** blocks = nullptr;  // [max_position_embeddings / kBlockTokens] one sequence's KV blocks
@@ -50,12 +60,14 @@ struct Activations {
   std::byte* operand = nullptr;  // [T, widest input of a linear outside the experts] operand
 
   // MLA
-  float* c_q = nullptr;           // [T, q_lora_rank]
-  float* q = nullptr;             // [T, H, nope + rope]
-  float* kv = nullptr;            // [T, R + rope]
-  std::byte* q_latent = nullptr;  // [T, H, R + rope] operand: q_nope absorbed by w_uk, then q_pe
-  std::byte* z = nullptr;         // [T, H, R] operand: the attended latents
-  float* heads = nullptr;         // [T, H, v]
+  float* c_q = nullptr;                // [T, q_lora_rank]
+  float* q = nullptr;                  // [T, H, nope + rope]
+  float* kv = nullptr;                 // [T, R + rope]
+  std::byte* q_latent = nullptr;       // [T, H, R + rope] operand: q_nope absorbed by w_uk, then q_pe
+  std::byte* z = nullptr;              // [T, H, R] operand: the attended latents
+  float* heads = nullptr;              // [T, H, v]
+  AttendItem* attend_items = nullptr;  // [T * ceil(H / kAttendFewestLanes)]
+  std::vector<float*> attend_states;   // of parts that are worked on side by side
 
   // FFN and MoE; slots (one chosen expert of one token) are ordered by expert, then token
   std::byte* activated = nullptr;      // [T, intermediate] operand, or the shared experts' [T, width] and [T * K, M]

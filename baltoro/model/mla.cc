@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "baltoro/model/mla.h"
 
-#include <algorithm>
+#include "baltoro/model/attention.h"
 
 namespace baltoro::model {
 namespace {
@@ -97,62 +97,6 @@ void absorb_queries(const MlaWeights& w, const Step& step, const Context& c) {
   });
 }
 
-// z of heads [head, head + count) of one token, rounded into a.z.
-void attend_heads(std::int64_t layer, const Step& step, const Context& c, std::int64_t token, std::int64_t head,
-                  std::int64_t count, int worker) {
-  const WorkerScratch& scratch = c.a.workers[static_cast<std::size_t>(worker)];
-  const auto t = static_cast<std::size_t>(token);
-  const std::int64_t length = std::int64_t{step.batch.positions[t]} + 1;
-  const auto& table = step.batch.block_tables[static_cast<std::size_t>(step.batch.sequences[t])];
-  for (std::int64_t i = 0; i * kBlockTokens < length; ++i) {
-    scratch.blocks[i] = step.kv.block(layer, table[static_cast<std::size_t>(i)]);
-  }
-  const std::int64_t rank = c.config.kv_lora_rank, dim = c.config.kv_dim();
-  const std::int64_t first = token * c.config.num_attention_heads + head;
-  const kernels::AttendArgs args{.q = c.a.q_latent + first * dim * c.operand_bytes(),
-                                 .heads = count,
-                                 .blocks = scratch.blocks,
-                                 .block_tokens = kBlockTokens,
-                                 .length = length,
-                                 .kv_dim = dim,
-                                 .rank = rank,
-                                 .scale = c.softmax_scale,
-                                 .z = scratch.rows,
-                                 .scratch = scratch.attend};
-  if (c.math == Math::kExact) {
-    c.kernels.attend_bf16(args);
-  } else {
-    c.kernels.attend_f32(args);
-  }
-  round_row(c, scratch.rows, c.a.z + first * rank * c.operand_bytes(), count * rank);
-}
-
-// Of one token on average, for so many heads: its cached rows are read, scored and mixed.
-ItemWork attend_work(const Step& step, std::int64_t heads, const Context& c) {
-  double positions = 0;
-  for (const std::int32_t position : step.batch.positions) positions += position + 1;
-  positions /= static_cast<double>(step.tokens());
-  const std::int64_t dim = c.config.kv_dim(), rank = c.config.kv_lora_rank;
-  return {.bytes = positions * static_cast<double>(dim * c.operand_bytes()),
-          .flops = 2 * positions * static_cast<double>(heads * (dim + rank))};
-}
-
-// a.z [T, H, R]. Work is handed out in groups of heads: all of them when there are tokens enough for every worker.
-void attend(std::int64_t layer, const Step& step, const Context& c) {
-  const std::int64_t heads = c.config.num_attention_heads;
-  const std::int64_t wanted = std::int64_t{c.pool.size()} * 4;  // pieces
-  const std::int64_t groups = std::clamp<std::int64_t>(wanted / step.tokens(), 1, heads);
-  const std::int64_t group_heads = (heads + groups - 1) / groups;
-  const std::int64_t pieces = (heads + group_heads - 1) / group_heads;
-  const Region region{.name = "attend", .count = step.tokens() * pieces, .item = attend_work(step, group_heads, c)};
-  parallel(c, region, [&](std::int64_t begin, std::int64_t end, int worker) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t head = i % pieces * group_heads;
-      attend_heads(layer, step, c, i / pieces, head, std::min(group_heads, heads - head), worker);
-    }
-  });
-}
-
 // a.heads [T, H, v]: o_h = W_uv,h z_h.
 void expand_values(const MlaWeights& w, const Step& step, const Context& c) {
   const std::int64_t heads = c.config.num_attention_heads, rank = c.config.kv_lora_rank, v = c.config.v_head_dim;
@@ -176,7 +120,7 @@ void mla_forward(const MlaWeights& w, Operand x, std::int64_t layer, const Step&
   append_latents(w, layer, step, c);
   project_queries(w, step, c);
   absorb_queries(w, step, c);
-  attend(layer, step, c);
+  attend(layer, {step, nullptr, step.tokens()}, c);
   expand_values(w, step, c);
   const Operand o = round_rows(c, c.a.heads, step.tokens(), w.o.cols, c.a.operand);
   linear(c, "o", o, step.tokens(), {{.w = w.o, .y = c.a.delta}});

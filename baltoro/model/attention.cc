@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "baltoro/model/attention.h"
+
+#include <algorithm>
+
+namespace baltoro::model {
+namespace {
+
+static_assert(kernels::kAttendBlock == kBlockTokens && kernels::kAttendPart % kBlockTokens == 0);
+
+struct Plan {
+  std::int64_t items = 0, parts = 0, largest = 0;  // parts of all items, and of the longest
+};
+
+// Tokens from query `first` on that may share an item: neighbours in one sequence and one block, at most so many.
+std::int64_t neighbours(const Queries& queries, std::int64_t first, std::int64_t most) {
+  const std::int64_t position = queries.position(first);
+  most = std::min({most, queries.count - first, kBlockTokens - position % kBlockTokens});
+  std::int64_t n = 1;
+  while (n < most && queries.sequence(first + n) == queries.sequence(first) &&
+         queries.position(first + n) == position + n) {
+    ++n;
+  }
+  return n;
+}
+
+// Cuts queries into items of at most `lanes` tokens x heads.
+Plan cut_items(const Queries& queries, std::int64_t lanes, const Context& c) {
+  const std::int64_t heads = c.config.num_attention_heads;
+  const std::int64_t groups = (heads + lanes - 1) / lanes, group_heads = (heads + groups - 1) / groups;
+  Plan plan;
+  for (std::int64_t q = 0; q < queries.count;) {
+    const std::int64_t tokens = neighbours(queries, q, std::max<std::int64_t>(lanes / heads, 1));
+    const std::int64_t parts = kernels::attend_parts(queries.position(q) + tokens);
+    for (std::int64_t head = 0; head < heads; head += group_heads) {
+      c.a.attend_items[plan.items++] = {.query = static_cast<std::int32_t>(q),
+                                        .tokens = static_cast<std::int32_t>(tokens),
+                                        .head = static_cast<std::int32_t>(head),
+                                        .heads = static_cast<std::int32_t>(std::min(group_heads, heads - head)),
+                                        .parts = static_cast<std::int32_t>(parts)};
+      plan.parts += parts;
+    }
+    plan.largest = std::max(plan.largest, parts);
+    q += tokens;
+  }
+  return plan;
+}
+
+// As many lanes to an item as leave work for every thread.
+Plan plan_items(const Queries& queries, const Context& c) {
+  std::int64_t lanes = kernels::kAttendLanes;
+  Plan plan = cut_items(queries, lanes, c);
+  while (c.pool.size() > 1 && plan.parts < 2 * c.pool.size() && lanes > kAttendFewestLanes) {
+    lanes /= 2;
+    plan = cut_items(queries, lanes, c);
+  }
+  return plan;
+}
+
+// state = one part of an item.
+void attend_part(std::int64_t layer, const Queries& queries, const AttendItem& item, std::int64_t part,
+                 const Context& c, int worker, float* state) {
+  const WorkerScratch& scratch = c.a.workers[static_cast<std::size_t>(worker)];
+  const auto sequence = static_cast<std::size_t>(queries.sequence(item.query));
+  const std::int64_t position = queries.position(item.query), heads = c.config.num_attention_heads;
+  constexpr std::int64_t kPartBlocks = kernels::kAttendPart / kBlockTokens;
+  const std::int64_t last = std::min(position / kBlockTokens, (part + 1) * kPartBlocks);  // the next part's first too
+  for (std::int64_t i = part * kPartBlocks; i <= last; ++i) {
+    scratch.blocks[i] =
+        queries.step.kv.block(layer, queries.step.batch.block_tables[sequence][static_cast<std::size_t>(i)]);
+  }
+  const std::int64_t dim = c.config.kv_dim();
+  const kernels::AttendArgs args{.q = c.a.q_latent + (item.query * heads + item.head) * dim * c.operand_bytes(),
+                                 .q_stride = heads * dim,
+                                 .tokens = item.tokens,
+                                 .heads = item.heads,
+                                 .blocks = scratch.blocks,
+                                 .position = position,
+                                 .kv_dim = dim,
+                                 .rank = c.config.kv_lora_rank,
+                                 .scale = c.softmax_scale,
+                                 .scratch = scratch.attend};
+  (c.math == Math::kExact ? c.kernels.attend_bf16 : c.kernels.attend_f32)(args, part, state);
+}
+
+// Queries [begin, end) of an item whose parts lie in `states`, rounded into a.z.
+void finish(const AttendItem& item, float* const* states, std::int64_t count, std::int64_t begin, std::int64_t end,
+            const Context& c, int worker) {
+  const std::int64_t rank = c.config.kv_lora_rank, queries = std::int64_t{item.tokens} * item.heads;
+  float* rows = c.a.workers[static_cast<std::size_t>(worker)].rows;
+  c.kernels.attend_fold(queries, rank, states, count, begin, end);
+  c.kernels.attend_finish(queries, rank, states[0], begin, end, rows);
+  for (std::int64_t i = begin; i < end; ++i) {
+    const std::int64_t row = (item.query + i / item.heads) * c.config.num_attention_heads + item.head + i % item.heads;
+    round_row(c, rows + (i - begin) * rank, c.a.z + row * rank * c.operand_bytes(), rank);
+  }
+}
+
+// All parts of an item on one worker, folded as they come.
+void attend_item(std::int64_t layer, const Queries& queries, const AttendItem& item, const Context& c, int worker) {
+  float* const* states = c.a.workers[static_cast<std::size_t>(worker)].attend_states;
+  const std::int64_t all = std::int64_t{item.tokens} * item.heads;
+  attend_part(layer, queries, item, 0, c, worker, states[0]);
+  for (std::int64_t part = 1; part < item.parts; ++part) {
+    attend_part(layer, queries, item, part, c, worker, states[1]);
+    c.kernels.attend_fold(all, c.config.kv_lora_rank, states, 2, 0, all);
+  }
+  finish(item, states, 1, 0, all, c, worker);
+}
+
+// Work of all queries, shared evenly by so many regions' items.
+ItemWork attend_work(const Queries& queries, const Plan& plan, std::int64_t items, const Context& c) {
+  double positions = 0;
+  for (std::int64_t q = 0; q < queries.count; ++q) positions += static_cast<double>(queries.position(q) + 1);
+  const std::int64_t dim = c.config.kv_dim(), rank = c.config.kv_lora_rank, heads = c.config.num_attention_heads;
+  const auto read = static_cast<double>(plan.parts * kernels::kAttendPart * dim * c.operand_bytes());
+  return {.bytes = read / static_cast<double>(items),
+          .flops = 2 * positions * static_cast<double>(heads * (dim + rank)) / static_cast<double>(items)};
+}
+
+// Items [begin, end), each part on any worker; states of an item stand side by side. An item of more parts than there
+// are states comes alone and is folded in rounds, its first state going on.
+void attend_in_parts(std::int64_t layer, const Queries& queries, std::int64_t begin, std::int64_t end,
+                     const ItemWork& part_work, const Context& c) {
+  const AttendItem* items = c.a.attend_items;
+  const auto slots = std::ssize(c.a.attend_states);
+  std::int64_t done = 0, pieces = 0, most = 0;  // parts of a long item; parts and queries of this round
+  for (std::int64_t i = begin; i < end; ++i) pieces += items[i].parts;
+  for (std::int64_t i = begin; i < end; ++i) most = std::max<std::int64_t>(most, items[i].tokens * items[i].heads);
+  const std::int64_t rank = c.config.kv_lora_rank, all = pieces;
+  while (done < all) {
+    const std::int64_t slot = done == 0 ? 0 : 1;
+    pieces = std::min(all - done, slots - slot);
+    parallel(c, {.name = "attend parts", .count = pieces, .item = part_work}, [&](auto first, auto last, int worker) {
+      for (std::int64_t p = first; p < last; ++p) {
+        std::int64_t i = begin, part = done + p;
+        while (part >= items[i].parts) part -= items[i++].parts;
+        attend_part(layer, queries, items[i], part, c, worker, c.a.attend_states[static_cast<std::size_t>(slot + p)]);
+      }
+    });
+    done += pieces;
+    const double floats =
+        static_cast<double>(slot + pieces) * static_cast<double>(rank) / static_cast<double>(end - begin);
+    const Region fold{
+        .name = "fold parts", .count = (end - begin) * most, .item = {.bytes = 4 * floats, .flops = 4 * floats}};
+    parallel(c, fold, [&](std::int64_t first, std::int64_t last, int worker) {
+      float* const* states = c.a.attend_states.data();
+      for (std::int64_t i = begin, at = 0; i < end; states += items[i++].parts, at += most) {
+        const std::int64_t count = std::int64_t{items[i].tokens} * items[i].heads;
+        const std::int64_t q = std::clamp<std::int64_t>(first - at, 0, count),
+                           q_end = std::clamp<std::int64_t>(last - at, 0, count);
+        if (q == q_end) continue;
+        if (done < all) {
+          c.kernels.attend_fold(count, rank, states, slot + pieces, q, q_end);
+        } else {
+          finish(items[i], states, end - begin == 1 ? slot + pieces : items[i].parts, q, q_end, c, worker);
+        }
+      }
+    });
+  }
+}
+
+}  // namespace
+
+void attend(std::int64_t layer, const Queries& queries, const Context& c) {
+  const Plan plan = plan_items(queries, c);
+  // The longest item must not keep one worker busy when all else is done.
+  if (plan.largest == 1 || plan.largest * 2 * c.pool.size() <= plan.parts || c.pool.size() == 1) {
+    const Region region{.name = "attend", .count = plan.items, .item = attend_work(queries, plan, plan.items, c)};
+    return parallel(c, region, [&](std::int64_t begin, std::int64_t end, int worker) {
+      // Later tokens, which attend more, first.
+      for (std::int64_t i = begin; i < end; ++i) {
+        attend_item(layer, queries, c.a.attend_items[plan.items - 1 - i], c, worker);
+      }
+    });
+  }
+  const ItemWork part_work = attend_work(queries, plan, plan.parts, c);
+  for (std::int64_t begin = 0, end = 0; begin < plan.items; begin = end) {
+    std::int64_t slots = 0;
+    do {
+      slots += c.a.attend_items[end++].parts;
+    } while (end < plan.items && slots + c.a.attend_items[end].parts <= std::ssize(c.a.attend_states));
+    attend_in_parts(layer, queries, begin, end, part_work, c);
+  }
+}
+
+}  // namespace baltoro::model
