@@ -13,8 +13,8 @@
 
 namespace baltoro::model {
 
-// Positions one block (page) holds. Also the attention kernel's softmax block: fixed, so that results never depend on
-// how a sequence was chunked.
+// Positions one block (page) holds: kernels::kAttendBlock. Fixed, so that results never depend on how a sequence was
+// chunked.
 inline constexpr int kBlockTokens = 64;
 
 enum class BlockId : std::int32_t {};
