@@ -93,7 +93,7 @@ std::string start_lines(const StartRow& row) {
 std::string machine_table(const MachinePeaks& peaks) {
   std::string out = fmt::format("{:<12}{:>12}{:>14}{:>16}{:>16}\n", "machine", "read GB/s", "f32 GFLOP/s",
                                 "BF16 GFLOP/s", "INT8 GOP/s");
-  out += rates_line("1 thread", peaks.one);
+  if (peaks.one.read_bytes_per_s > 0) out += rates_line("1 thread", peaks.one);  // a brief look leaves it out
   out += rates_line(fmt::format("{} threads", peaks.threads).c_str(), peaks.all);
   return out + fmt::format("reads are of {}, {} of it in huge pages\n",
                            format_bytes(static_cast<std::uint64_t>(peaks.buffer_bytes)),
