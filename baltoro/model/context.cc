@@ -18,6 +18,8 @@ constexpr double kChunkMicroseconds = 2;    // some twenty times what handing ou
 // all of x again for each chunk; streaming weights past a few tokens costs the same in any cut.
 constexpr int kProductChunks = 16, kStreamChunks = 64;
 constexpr double kProductFlopsPerByte = 32;
+constexpr std::int64_t kLeastTokens = 64;  // of a block: what a kernel needs to be at its best
+constexpr std::int64_t kRowPieces = 8;     // for each thread, and the rows alone are enough
 
 template <typename T>
 kernels::LinearArgs<T> typed(const LinearCall& call) {
@@ -72,6 +74,28 @@ std::int64_t chunk_items(const Region& region, int threads) {
   return static_cast<std::int64_t>(groups) * region.multiple;
 }
 
+std::int64_t token_blocks(std::int64_t rows, std::int64_t tokens, int threads) {
+  const std::int64_t pieces = (rows + kRowMultiple - 1) / kRowMultiple;
+  const std::int64_t wanted = (kRowPieces * threads + pieces - 1) / pieces;
+  return std::max<std::int64_t>(std::min(wanted, tokens / kLeastTokens), 1);
+}
+
+LinearCall slice_tokens(const Context& c, LinearCall call, std::int64_t begin, std::int64_t end) {
+  if (call.x_rows != nullptr) {
+    call.x_rows += begin;
+  } else {
+    call.x.data += begin * call.x.stride * c.operand_bytes();
+  }
+  if (call.y_rows != nullptr) {
+    call.y_rows += begin;
+  } else if (call.y != nullptr) {
+    call.y += begin * call.ldy;
+  }
+  if (call.y_weights != nullptr) call.y_weights += begin;
+  call.tokens = end - begin;
+  return call;
+}
+
 ItemWork row_work(const tensor::MatrixView& w, std::int64_t tokens) {
   return {.bytes = static_cast<double>(w.data_bytes() + w.scale_bytes()) / static_cast<double>(w.rows),
           .flops = 2.0 * static_cast<double>(w.cols) * static_cast<double>(tokens)};
@@ -87,16 +111,17 @@ void linear(const Context& c, const char* name, Operand x, std::int64_t tokens,
     const ItemWork row = row_work(p.w, tokens);
     region.item = {.bytes = std::max(region.item.bytes, row.bytes), .flops = std::max(region.item.flops, row.flops)};
   }
-  parallel(c, region, [&](std::int64_t begin, std::int64_t end, int worker) {
-    for (const Projection& p : projections) {  // [begin, end) counts from the first row of p.w
-      if (begin < p.w.rows && begin < end) {
-        const LinearCall call{.x = x, .y = p.y, .ldy = p.w.rows, .tokens = tokens};
-        linear_rows(c, p.w, call, begin, std::min(end, p.w.rows), worker);
+  const auto body = [&](std::int64_t row, std::int64_t row_end, std::int64_t t, std::int64_t t_end, int worker) {
+    for (const Projection& p : projections) {  // [row, row_end) counts from the first row of p.w
+      if (row < p.w.rows && row < row_end) {
+        const LinearCall all{.x = x, .y = p.y, .ldy = p.w.rows, .tokens = tokens};
+        linear_rows(c, p.w, slice_tokens(c, all, t, t_end), row, std::min(row_end, p.w.rows), worker);
       }
-      begin = std::max<std::int64_t>(begin - p.w.rows, 0);
-      end -= p.w.rows;
+      row = std::max<std::int64_t>(row - p.w.rows, 0);
+      row_end -= p.w.rows;
     }
-  });
+  };
+  parallel_rows(c, region, tokens, body);
 }
 
 void round_row(const Context& c, const float* x, std::byte* y, std::int64_t n) {

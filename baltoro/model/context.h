@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -76,6 +77,25 @@ void parallel(const Context& c, const Region& region, const Body& body) {
   c.profile->end_region(region.name, region.item.bytes * items, region.item.flops * items);
 }
 
+// Blocks that the tokens of a product are cut into: one, unless its rows are too few to keep that many threads busy.
+std::int64_t token_blocks(std::int64_t rows, std::int64_t tokens, int threads);
+
+// parallel() over rows for a number of tokens: body(row_begin, row_end, token_begin, token_end, worker).
+template <typename Body>
+void parallel_rows(const Context& c, Region region, std::int64_t tokens, const Body& body) {
+  const std::int64_t rows = region.count, blocks = token_blocks(rows, tokens, c.pool.size());
+  region.count *= blocks;
+  region.item.flops /= static_cast<double>(blocks);  // but not its bytes: every block reads the weights
+  parallel(c, region, [&](std::int64_t begin, std::int64_t end, int worker) {
+    while (begin < end) {
+      const std::int64_t block = begin / rows, row = begin % rows;
+      const std::int64_t count = std::min(end - begin, rows - row);
+      body(row, row + count, tokens * block / blocks, tokens * (block + 1) / blocks, worker);
+      begin += count;
+    }
+  });
+}
+
 // What a linear reads: rows in the run's operand type (BF16 in `exact`, F32 in `f32`), `stride` elements apart.
 struct Operand {
   const std::byte* data = nullptr;
@@ -92,6 +112,8 @@ struct LinearCall {
   const float* y_weights = nullptr;
   std::int64_t tokens = 0;
 };
+// Tokens [begin, end) of a call, whose y may still be missing.
+LinearCall slice_tokens(const Context& c, LinearCall call, std::int64_t begin, std::int64_t end);
 
 // Output columns [row_begin, row_end) of y = x W^T, on the calling worker.
 void linear_rows(const Context& c, const tensor::MatrixView& w, const LinearCall& call, std::int64_t row_begin,

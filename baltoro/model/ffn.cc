@@ -41,12 +41,8 @@ void activate_rows(const ExpertTokens& e, Operand x, std::int64_t begin, std::in
   const WorkerScratch& scratch = c.a.workers[static_cast<std::size_t>(worker)];
   const std::int64_t rows = end - begin;
   for (std::int64_t t = 0; t < e.tokens; t += kFfnTokens) {
-    LinearCall call{.x = x, .ldy = rows, .tokens = std::min(kFfnTokens, e.tokens - t)};
-    if (e.rows != nullptr) {
-      call.x_rows = e.rows + t;
-    } else {
-      call.x.data += t * x.stride * c.operand_bytes();
-    }
+    const LinearCall all{.x = x, .x_rows = e.rows, .ldy = rows, .tokens = e.tokens};
+    LinearCall call = slice_tokens(c, all, t, std::min(t + kFfnTokens, e.tokens));
     call.y = scratch.gate;
     linear_rows(c, e.weights->gate.row_slice(begin, rows), call, 0, rows, worker);
     call.y = scratch.up;
@@ -70,39 +66,51 @@ void expand(std::span<ExpertTokens> experts, Operand x, const Context& c) {
   });
 }
 
-// y += mix * W_down activated for every expert. A worker owns columns of y and walks the experts in their order: the
-// order of a token's sum is fixed without a buffer per slot.
-void contract(std::span<const ExpertTokens> experts, float* y, const Context& c) {
+// The slots of an expert whose tokens are in [begin, end).
+struct Slots {
+  std::int64_t begin, end;
+};
+Slots slots_of(const ExpertTokens& e, std::int64_t begin, std::int64_t end) {
+  if (e.rows == nullptr) return {begin, end};
+  const std::int32_t* last = e.rows + e.tokens;
+  return {std::lower_bound(e.rows, last, begin) - e.rows, std::lower_bound(e.rows, last, end) - e.rows};
+}
+
+// y += mix * W_down activated for every expert. A worker owns columns of y, of all tokens or a block of them, and walks
+// the experts in their order: the order of a token's sum is fixed without a buffer per slot.
+void contract(std::span<const ExpertTokens> experts, float* y, std::int64_t tokens, const Context& c) {
   const std::int64_t hidden = c.config.hidden_size;
   Region region{.name = "down", .count = hidden, .item = {}, .multiple = kRowMultiple};
   for (const ExpertTokens& e : experts) {
     const ItemWork row = row_work(e.weights->down, e.tokens);
     region.item = {.bytes = region.item.bytes + row.bytes, .flops = region.item.flops + row.flops};
   }
-  parallel(c, region, [&](std::int64_t begin, std::int64_t end, int worker) {
+  const auto body = [&](std::int64_t begin, std::int64_t end, std::int64_t t, std::int64_t t_end, int worker) {
     for (const ExpertTokens& e : experts) {
-      linear_rows(c, e.weights->down,
-                  {.x = {.data = e.activated, .stride = width(e)},
-                   .y = y,
-                   .ldy = hidden,
-                   .y_rows = e.rows,
-                   .y_weights = e.mix,
-                   .tokens = e.tokens},
-                  begin, end, worker);
+      const Slots slots = slots_of(e, t, t_end);
+      if (slots.begin == slots.end) continue;
+      const LinearCall all{.x = {.data = e.activated, .stride = width(e)},
+                           .y = y,
+                           .ldy = hidden,
+                           .y_rows = e.rows,
+                           .y_weights = e.mix,
+                           .tokens = e.tokens};
+      linear_rows(c, e.weights->down, slice_tokens(c, all, slots.begin, slots.end), begin, end, worker);
     }
-  });
+  };
+  parallel_rows(c, region, tokens, body);
 }
 
 }  // namespace
 
-void ffn_forward(std::span<ExpertTokens> experts, Operand x, float* y, const Context& c) {
+void ffn_forward(std::span<ExpertTokens> experts, Operand x, float* y, std::int64_t tokens, const Context& c) {
   expand(experts, x, c);
-  contract(experts, y, c);
+  contract(experts, y, tokens, c);
 }
 
 void ffn_forward(const FfnWeights& w, Operand x, float* y, std::int64_t tokens, const Context& c) {
   ExpertTokens all{.weights = &w, .tokens = tokens, .activated = c.a.activated};
-  ffn_forward({&all, 1}, x, y, c);
+  ffn_forward({&all, 1}, x, y, tokens, c);
 }
 
 }  // namespace baltoro::model

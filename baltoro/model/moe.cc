@@ -81,7 +81,7 @@ Status mix_experts(const MoeWeights& w, Operand x, std::int64_t tokens, std::int
     std::fill_n(c.a.delta, tokens * c.config.hidden_size, 0.0f);
   }
   const auto compute_wave = [&] {
-    ffn_forward({c.a.wave, members}, x, c.a.delta, c);
+    ffn_forward({c.a.wave, members}, x, c.a.delta, tokens, c);
     members = 0;
   };
   if (w.shared && !c.experts.ready()) compute_wave();

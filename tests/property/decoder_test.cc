@@ -123,6 +123,42 @@ TEST_P(DecoderOnRandomModels, TraceChangesNothing) {
   }
 }
 
+// A chunk larger than what a worker of the FFN holds at a time, on few and on many threads, and the same in two chunks.
+TEST_P(DecoderOnRandomModels, LongChunks) {
+  constexpr std::int32_t kLength = 1100, kCut = 450;
+  for (std::uint64_t seed = 50; seed < 53; ++seed) {
+    Random random(seed);
+    ModelConfig config = test::random_config(random);
+    const auto weights = test::random_weights(config, random);
+    Prompt whole(config, kLength, random);
+    whole.logit_rows = {kLength - 1};
+    std::vector<std::vector<float>> logits;
+    for (const int threads : {1, 2, 24}) {
+      const auto decoder =
+          *Decoder::create(weights, {.math = GetParam(), .threads = threads, .max_batch_tokens = kLength});
+      const auto kv = *KvCache::create(config, GetParam(), 18);
+      auto& out = logits.emplace_back(static_cast<std::size_t>(config.vocab_size));
+      Batch batch = whole.batch();
+      if (threads == 1) {
+        batch.tokens = batch.tokens.first(kCut);
+        batch.positions = batch.positions.first(kCut);
+        batch.sequences = batch.sequences.first(kCut);
+        batch.logit_rows = {};
+        ASSERT_TRUE(decoder->forward(batch, *kv, out).ok());
+        batch = whole.batch();
+        batch.tokens = batch.tokens.subspan(kCut);
+        batch.positions = batch.positions.subspan(kCut);
+        batch.sequences = batch.sequences.subspan(kCut);
+      }
+      std::vector<std::int32_t> last{static_cast<std::int32_t>(batch.tokens.size()) - 1};
+      batch.logit_rows = last;
+      ASSERT_TRUE(decoder->forward(batch, *kv, out).ok());
+    }
+    EXPECT_EQ(logits[1], logits[0]) << "seed " << seed;
+    EXPECT_EQ(logits[2], logits[0]) << "seed " << seed;
+  }
+}
+
 // NaN in the weights reaches the router; it must come out as NaN logits, never as a crash.
 TEST_P(DecoderOnRandomModels, NanWeightsDoNotCrash) {
   for (std::uint64_t seed = 30; seed < 34; ++seed) {

@@ -115,6 +115,7 @@ struct Plan {
 constexpr Plan kPlans[] = {
     {"whole, 2 threads", false, kMaxTokens, 2},
     {"whole, 3 threads", false, kMaxTokens, 3},
+    {"whole, more threads than rows", false, kMaxTokens, 24},
     {"random chunks", false, 60, 1},
     {"one token at a time", false, 1, 2},
     {"batched, random chunks", true, 40, 3},
