@@ -14,10 +14,12 @@
 namespace baltoro::kernels {
 namespace {
 
-// BF16 bits of the value of each code: q of an offset-binary nibble (twice), E4M3 of the codes without a sign bit.
+// BF16 bits of the value of each code: q of an offset-binary nibble (twice), and E4M3 of the codes without a sign bit,
+// lower and upper bytes. pairs: word 8 s + 2 i + h is column 8 i + s + 4 h of an INT4 group.
 struct CodeTables {
   alignas(64) bf16 int4[32];
-  alignas(64) bf16 f8[128];
+  alignas(64) std::uint8_t f8[256];
+  alignas(64) std::uint16_t pairs[32];
 };
 
 consteval bf16 exact_bf16(float value) { return static_cast<bf16>(std::bit_cast<std::uint32_t>(value) >> 16); }
@@ -30,9 +32,11 @@ consteval CodeTables make_tables() {
     float value = static_cast<float>(exponent == 0 ? i % 8 : 8 + i % 8);
     for (int e = exponent == 0 ? 1 : exponent; e < 10; ++e) value /= 2;
     for (int e = 10; e < exponent; ++e) value *= 2;
-    tables.f8[i] = exact_bf16(value);
+    const bf16 bits = i == 127 ? bf16{0x7FC0} : exact_bf16(value);  // the last is NaN
+    tables.f8[i] = static_cast<std::uint8_t>(bits);
+    tables.f8[128 + i] = static_cast<std::uint8_t>(bits >> 8);
   }
-  tables.f8[127] = 0x7FC0;  // NaN
+  for (int i = 0; i < 32; ++i) tables.pairs[i] = static_cast<std::uint16_t>(i % 8 / 2 * 8 + i / 8 + i % 2 * 4);
   return tables;
 }
 
@@ -42,13 +46,14 @@ constexpr CodeTables kTables = make_tables();
 }  // namespace baltoro::kernels
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c"))), \
-                             apply_to = function)
+#pragma clang attribute push(                                                                          \
+    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vbmi,avx2,fma,f16c"))), \
+    apply_to = function)
 #else
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // _mm512_undefined_ps() of GCC's own header (its bug 105593)
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c")
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vbmi,avx2,fma,f16c")
 #endif
 
 namespace baltoro::kernels {
@@ -63,7 +68,10 @@ namespace {
 #include "baltoro/kernels/vec_avx512-inl.h"
 #include "baltoro/kernels/vec-inl.h"
 #include "baltoro/kernels/tiles-inl.h"
+#include "baltoro/kernels/lanes_avx512-inl.h"
+#include "baltoro/kernels/codes_dp-inl.h"
 #include "baltoro/kernels/linear_dp-inl.h"
+#include "baltoro/kernels/linear_dp_calls-inl.h"
 #include "baltoro/kernels/product-inl.h"
 #include "baltoro/kernels/attend-inl.h"
 #include "baltoro/kernels/attend_dp-inl.h"
@@ -72,17 +80,13 @@ namespace {
 void linear_bf16(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t row_begin, std::int64_t row_end,
                  std::byte* scratch) {
   BALTORO_DCHECK(row_begin >= 0 && row_begin <= row_end && row_end <= w.rows, "row range out of range");
-  if (has_regular_scales(w)) {
-    switch (w.format) {
-      case WeightFormat::kBF16:
-        return linear_rows<PairsBf16>(w, args, row_begin, row_end, scratch);
-      case WeightFormat::kFp8Block:
-        return linear_rows<PairsF8>(w, args, row_begin, row_end, scratch);
-      case WeightFormat::kInt4Group:
-        return linear_rows<PairsInt4>(w, args, row_begin, row_end, scratch);
-      default:
-        break;
-    }
+  if (args.tokens == 0) return;
+  if (w.format == WeightFormat::kBF16) return linear_pairs(w, args, row_begin, row_end, scratch);
+  if (w.format == WeightFormat::kInt4Group && w.group % kScaleCols == 0) {
+    return linear_codes<Int4Codes>(w, args, row_begin, row_end, scratch);
+  }
+  if (w.format == WeightFormat::kFp8Block && w.block_cols % 128 == 0) {
+    return linear_codes<F8Codes>(w, args, row_begin, row_end, scratch);
   }
   avx512_kernels().linear_bf16(w, args, row_begin, row_end, scratch);  // weights that BF16 cannot hold exactly
 }

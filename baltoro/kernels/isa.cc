@@ -52,7 +52,8 @@ bool isa_supported(Isa isa) {
              __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512vl") != 0 &&
              __builtin_cpu_supports("avx512dq") != 0;
     case Isa::kAvx512Bf16:
-      return isa_supported(Isa::kAvx512) && __builtin_cpu_supports("avx512bf16") != 0;
+      return isa_supported(Isa::kAvx512) && __builtin_cpu_supports("avx512bf16") != 0 &&
+             __builtin_cpu_supports("avx512vbmi") != 0;
   }
   return false;
 }
@@ -86,9 +87,13 @@ const Kernels& kernels(Isa isa) {
   return scalar_kernels();
 }
 
-std::int64_t linear_scratch_bytes(std::int64_t rows, std::int64_t cols) {
+std::int64_t linear_scratch_bytes(std::int64_t rows, std::int64_t cols, std::int64_t tokens) {
   const std::int64_t panel = std::min(panel_rows(cols), round_up(rows, 8));
-  return panel * (scratch_row_floats(cols) + scratch_scale_floats(cols)) * 4;
+  const std::int64_t unpacked = panel * (scratch_row_floats(cols) + scratch_scale_floats(cols)) * 4;
+  const std::int64_t padded = dp_padded_cols(cols);
+  const std::int64_t pairs = std::min(tokens, dp_chunk_tokens(cols)) * padded * 2 +
+                             kDpPanelRows * (padded * 2 + padded / 512 * 64 + scratch_scale_floats(cols) * 4);
+  return std::max(unpacked, pairs);
 }
 
 std::int64_t attend_scratch_floats(std::int64_t kv_dim) {

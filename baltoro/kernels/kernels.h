@@ -75,10 +75,11 @@ struct Kernels {
   Isa isa = Isa::kScalar;
 
   // y[t, r] for r in [row_begin, row_end), W any format. bf16: BF16 operands, f32 accumulation. Weights are never
-  // rounded to BF16: INT4 and FP8 codes are exact in it and their scale multiplies f32 sums of 32 columns
-  // (avx512_bf16), or code times scale is one f32 product (all others, and groups or blocks that are no multiple of 32
-  // columns). BF16 products of avx512_bf16 take denormal operands and sums for zero. scratch: linear_scratch_bytes(w)
-  // bytes, 64-byte aligned.
+  // rounded to BF16: INT4 and FP8 codes are exact in it and their scale multiplies f32 sums of columns that share it
+  // (avx512_bf16; groups of 32 and blocks of 128 columns or multiples), or code times scale is one f32 product (all
+  // others). BF16 products of avx512_bf16 take denormal operands and sums for zero. scratch: linear_scratch_bytes()
+  // bytes, 64-byte aligned; may be null for BF16 weights without x_rows. A call orders its tokens' activations first,
+  // which costs as much as six to eight rows: few calls of many rows are better than many of few.
   void (*linear_bf16)(const tensor::MatrixView& w, const LinearArgs<bf16>& args, std::int64_t row_begin,
                       std::int64_t row_end, std::byte* scratch) = nullptr;
   // The same with f32 activations and f32 products: the reference arithmetic and the router.
@@ -117,7 +118,8 @@ struct Kernels {
 // The table of that instruction set; CHECKs isa_supported.
 const Kernels& kernels(Isa isa);
 
-// Scratch that linear_* and linear_transposed_* need for a weight of that shape, any variant.
-std::int64_t linear_scratch_bytes(std::int64_t rows, std::int64_t cols);
+// Scratch that linear_* and linear_transposed_* need for a weight of that shape and that many tokens, any variant. It
+// never shrinks with more tokens, rows or columns.
+std::int64_t linear_scratch_bytes(std::int64_t rows, std::int64_t cols, std::int64_t tokens);
 
 }  // namespace baltoro::kernels

@@ -2,11 +2,13 @@
 // One thread on K2's shapes. bytes/s counts the weight (or cache) once a call, FLOP/s two for each multiply-add.
 // in_cache and peak_read show what this core can do, for comparison.
 #include <benchmark/benchmark.h>
+#include <immintrin.h>
 
 #include <algorithm>
 #include <cmath>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "baltoro/kernels/kernels.h"
@@ -47,7 +49,7 @@ void linear(benchmark::State& state, Isa isa, WeightFormat format) {
   }
   std::vector<X> x(static_cast<std::size_t>(tokens * cols), X{1});
   std::vector<float> y(static_cast<std::size_t>(tokens * rows));
-  Aligned scratch(linear_scratch_bytes(rows, cols));
+  Aligned scratch(linear_scratch_bytes(rows, cols, tokens));
   const Kernels& k = kernels(isa);
   std::size_t next = 0;
   for (auto _ : state) {
@@ -153,13 +155,27 @@ void peak_fma(benchmark::State& state, Isa isa) {
   const RandomWeight weight = random_weight({}, 4, 1024, rng);
   const std::vector<bf16> x(4 * 1024, bf16{1});
   std::vector<float> y(16);
-  Aligned scratch(linear_scratch_bytes(4, 1024));
+  Aligned scratch(linear_scratch_bytes(4, 1024, 4));
   for (auto _ : state) {
     kernels(isa).linear_bf16(weight.view, {.x = x.data(), .ldx = 1024, .y = y.data(), .ldy = 4, .tokens = 4}, 0, 4,
                              scratch.get());
     benchmark::DoNotOptimize(y.data());
   }
   report(state, 0, 2.0 * 4 * 4 * 1024);
+}
+
+// VDPBF16PS on registers alone.
+__attribute__((target("avx512f,avx512bf16"))) void peak_dp(benchmark::State& state) {
+  __m512 acc[24];
+  for (__m512& lanes : acc) lanes = _mm512_setzero_ps();
+  __m512i ones = _mm512_set1_epi32(0x3F803F80);
+  for (auto _ : state) {
+    for (int i = 0; i < 1000; ++i) {
+      for (__m512& lanes : acc) lanes = _mm512_dpbf16_ps(lanes, (__m512bh)ones, (__m512bh)ones);
+    }
+    for (__m512& lanes : acc) benchmark::DoNotOptimize(lanes);
+  }
+  report(state, 0, 1000.0 * 24 * 64);
 }
 
 // A plain read of 256 MiB.
@@ -181,13 +197,17 @@ void register_isa(Isa isa) {
   for (const WeightFormat format : {WeightFormat::kBF16, WeightFormat::kInt4Group, WeightFormat::kFp8Block}) {
     auto* bench = benchmark::RegisterBenchmark((name + "/linear_bf16/" + tensor::weight_format_name(format)).c_str(),
                                                [=](benchmark::State& s) { linear<bf16>(s, isa, format); });
-    for (const std::int64_t tokens : {1, 8, 64, 512}) {
-      if (quick || tokens == 1) bench->Args({tokens, 2048, 7168});
+    for (const auto& [rows, cols] : {std::pair{2048, 7168}, std::pair{7168, 2048}, std::pair{1024, 512}}) {
+      for (const std::int64_t tokens : {1, 2, 4, 8, 16, 21, 64, 512}) {
+        if (quick || (tokens == 1 && rows == 2048)) bench->Args({tokens, rows, cols});
+      }
     }
   }
-  benchmark::RegisterBenchmark((name + "/router_f32").c_str(), [=](benchmark::State& s) {
-    linear<float>(s, isa, WeightFormat::kF32);
-  })->Args({1, 384, 7168});
+  benchmark::RegisterBenchmark((name + "/router_f32").c_str(),
+                               [=](benchmark::State& s) { linear<float>(s, isa, WeightFormat::kF32); })
+      ->Args({1, 384, 7168})
+      ->Args({16, 384, 7168})
+      ->Args({512, 384, 7168});
   benchmark::RegisterBenchmark((name + "/transposed").c_str(), [=](benchmark::State& s) { transposed(s, isa); })
       ->Arg(1)
       ->Arg(64);
@@ -210,6 +230,7 @@ void register_isa(Isa isa) {
 
 const bool kRegistered = [] {
   benchmark::RegisterBenchmark("peak_read", peak_read);
+  if (isa_supported(Isa::kAvx512Bf16)) benchmark::RegisterBenchmark("peak_dp", peak_dp);
   for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16}) {
     if (isa_supported(isa)) register_isa(isa);
   }

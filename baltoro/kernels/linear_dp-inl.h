@@ -1,138 +1,292 @@
 // SPDX-License-Identifier: Apache-2.0
-// y = x W^T by VDPBF16PS: lane l of a step of 32 columns adds x[2l] w[2l] and x[2l+1] w[2l+1] in f32 (denormal operands
-// and sums count as zero). One accumulator for each (token, row), columns ascending, so tiles of any shape give the
-// same bits. INT4 and FP8 codes are exact in BF16; the f32 sums of a step of 32 columns are multiplied by the step's
-// scale, so the weight is never rounded.
+// y = x W^T by VDPBF16PS: a lane adds two products at a time in f32 (denormal operands and sums count as zero), and
+// each (token, row) has one vector of 16 partial sums, added as a tree at the end.
+//   BF16: lane l of a step of 32 columns takes columns 2l and 2l + 1; steps in ascending order.
+//   INT4, FP8: a run of 512 columns is summed unscaled, in the order of codes_dp-inl.h; its sums times the lanes'
+//   scales are added to the partial sums. Codes are exact in BF16, so a weight is never rounded.
+// Which tokens and rows share a tile changes none of this.
+//
+// Few tokens meet the codes straight, some rows at a time. More take panels of 32 rows: codes unpacked once, tiles of
+// at most 6 tokens, runs of columns, 4 rows. The partial sums of a tile, [tokens, 32 rows, 16 lanes], stay in the first
+// cache from run to run, the unpacked panel in the second.
 
-using Pairs = __m512i;  // 32 BF16
-constexpr int kStep = 32;
+constexpr int kDpRows = kDpPanelRows;
+constexpr int kDpTokens = kDpTileTokens;
+constexpr int kSums = kDpRows * 16;  // floats of a token's partial sums
 
-[[gnu::always_inline]] inline F dot_pairs(F acc, Pairs a, Pairs b) {
-  return _mm512_dpbf16_ps(acc, (__m512bh)a, (__m512bh)b);
-}
-[[gnu::always_inline]] inline Pairs load_pairs(const void* p) { return _mm512_loadu_si512(p); }
-// The first n < 32, the rest zero.
-[[gnu::always_inline]] inline Pairs load_pairs(const void* p, std::int64_t n) {
-  return _mm512_maskz_loadu_epi16(static_cast<__mmask32>((1u << n) - 1), p);
-}
-
-// How a row's columns [c, c + 32) are read, or the first n of them.
-struct PairsBf16 {
-  static constexpr bool kPacked = false;
-  static constexpr bool kScaled = false;
-  static Pairs load(const std::byte* row, std::int64_t c) { return load_pairs(row + c * 2); }
-  static Pairs load(const std::byte* row, std::int64_t c, std::int64_t n) { return load_pairs(row + c * 2, n); }
-};
-struct PairsUnpacked : PairsBf16 {  // codes as BF16 in scratch
-  static constexpr bool kScaled = true;
-};
-struct PairsInt4 {
-  static constexpr bool kPacked = true;
-  static constexpr bool kScaled = true;
-  // Byte i of 16 holds columns 2i and 2i + 1: as the two halves of a 32-bit lane they index the table of 16-bit values.
-  static Pairs load(const std::byte* row, std::int64_t c) {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + c / 2));
-    const __m512i wide = _mm512_cvtepu8_epi32(bytes);
-    const __m512i both = _mm512_or_si512(wide, _mm512_slli_epi32(wide, 12));
-    const __m512i index = _mm512_and_si512(both, _mm512_set1_epi32(0x000F000F));
-    return _mm512_permutexvar_epi16(index, _mm512_load_si512(kTables.int4));
-  }
-  // Never called: 32 divides the columns.
-  static Pairs load(const std::byte* row, std::int64_t c, std::int64_t) { return load(row, c); }
-};
-struct PairsF8 {
-  static constexpr bool kPacked = true;
-  static constexpr bool kScaled = true;
-  static Pairs values(__m256i bytes) {
-    const __m512i code = _mm512_cvtepu8_epi16(bytes);
-    const bf16* table = kTables.f8;
-    const __m512i small = _mm512_permutex2var_epi16(_mm512_load_si512(table), code, _mm512_load_si512(table + 32));
-    const __m512i large = _mm512_permutex2var_epi16(_mm512_load_si512(table + 64), code, _mm512_load_si512(table + 96));
-    const __mmask32 is_large = _mm512_test_epi16_mask(code, _mm512_set1_epi16(0x40));
-    const __m512i magnitude = _mm512_mask_blend_epi16(is_large, small, large);
-    const __m512i sign = _mm512_and_si512(_mm512_slli_epi16(code, 8), _mm512_set1_epi16(-0x8000));
-    return _mm512_or_si512(magnitude, sign);
-  }
-  static Pairs load(const std::byte* row, std::int64_t c) {
-    return values(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + c)));
-  }
-  static Pairs load(const std::byte* row, std::int64_t c, std::int64_t n) {
-    return values(_mm256_maskz_loadu_epi8(static_cast<__mmask32>((1u << n) - 1), row + c));
-  }
+// A tile over one run of columns.
+struct Run {
+  const bf16* x = nullptr;  // token t's activations: x + t * x_stride, in the order of w
+  std::int64_t x_stride = 0;
+  const bf16* next_x = nullptr;  // what the tile reads after it: x_stride values a token
+  const std::byte* w = nullptr;  // row r: w + r * w_stride
+  std::int64_t w_stride = 0;
+  std::int64_t rows = 0;  // at most kDpRows
+  std::int64_t columns = 0;
+  const float* scales = nullptr;  // [rows, 16] of the lanes
+  float* sums = nullptr;          // [tokens, kDpRows, 16]
+  bool first = false;             // sums hold nothing yet
 };
 
-template <class W>
-[[gnu::always_inline]] inline F add_step(F acc, Pairs x, Pairs w, F scale) {
-  if constexpr (W::kScaled) {
-    return _mm512_fmadd_ps(dot_pairs(_mm512_setzero_ps(), x, w), scale, acc);
-  } else {
-    return dot_pairs(acc, x, w);
+// A step of 32 columns at x and w, or of the first n of them.
+template <int T, int R, bool kWhole>
+[[gnu::always_inline]] inline void add_step(const bf16* x, std::int64_t x_stride, const std::byte* w,
+                                            std::int64_t w_stride, std::int64_t n, F (&acc)[T][R]) {
+  Pairs weights[R];
+  for (int i = 0; i < R; ++i) weights[i] = kWhole ? load_pairs(w + i * w_stride) : load_pairs(w + i * w_stride, n);
+  for (int t = 0; t < T; ++t) {
+    const Pairs values = kWhole ? load_pairs(x + t * x_stride) : load_pairs(x + t * x_stride, n);
+    for (int i = 0; i < R; ++i) acc[t][i] = dot_pairs(acc[t][i], values, weights[i]);
   }
 }
 
-template <class W, typename X, int T, int R>
-void tile(const Panel& panel, std::int64_t row, const X* const* x, float* dots) {
+// Rows of BF16 pairs from memory.
+template <int T, int R, bool kFirst>
+[[gnu::always_inline]] inline void add_rows_of_pairs(const bf16* x, std::int64_t x_stride, const std::byte* w,
+                                                     std::int64_t w_stride, std::int64_t columns, float* sums) {
   F acc[T][R];
-  const std::byte* w[R];
-  const float* scales[R];
-  for (int r = 0; r < R; ++r) {
-    w[r] = panel.row(row + r);
-    scales[r] = panel.row_scales(row + r);
-    for (int t = 0; t < T; ++t) acc[t][r] = _mm512_setzero_ps();
+  for (int t = 0; t < T; ++t) {
+    for (int i = 0; i < R; ++i) acc[t][i] = kFirst ? zero() : load_f32(sums + t * kSums + i * 16);
   }
   std::int64_t c = 0;
-  for (; c + kStep <= panel.cols; c += kStep) {
-    Pairs weights[R];
-    F scale[R];
-    for (int r = 0; r < R; ++r) {
-      weights[r] = W::load(w[r], c);
-      scale[r] = W::kScaled ? _mm512_set1_ps(scales[r][c / kScaleCols]) : _mm512_setzero_ps();
+  for (; c + 32 <= columns; c += 32) add_step<T, R, true>(x + c, x_stride, w + c * 2, w_stride, 32, acc);
+  if (c < columns) add_step<T, R, false>(x + c, x_stride, w + c * 2, w_stride, columns - c, acc);
+  for (int t = 0; t < T; ++t) {
+    for (int i = 0; i < R; ++i) store(sums + t * kSums + i * 16, acc[t][i]);
+  }
+}
+
+template <int T>
+void add_pairs(const Run& given) {
+  const Run run = given;  // a copy, which the stores to sums cannot change
+  constexpr int kRows = T == 1 ? 8 : 4;
+  std::int64_t r = 0;
+  for (; r + kRows <= run.rows; r += kRows) {
+    const std::byte* w = run.w + r * run.w_stride;
+    if (run.first) {
+      add_rows_of_pairs<T, kRows, true>(run.x, run.x_stride, w, run.w_stride, run.columns, run.sums + r * 16);
+    } else {
+      add_rows_of_pairs<T, kRows, false>(run.x, run.x_stride, w, run.w_stride, run.columns, run.sums + r * 16);
     }
+  }
+  for (; r < run.rows; ++r) {
+    const std::byte* w = run.w + r * run.w_stride;
+    if (run.first) {
+      add_rows_of_pairs<T, 1, true>(run.x, run.x_stride, w, run.w_stride, run.columns, run.sums + r * 16);
+    } else {
+      add_rows_of_pairs<T, 1, false>(run.x, run.x_stride, w, run.w_stride, run.columns, run.sums + r * 16);
+    }
+  }
+}
+
+// R unpacked rows of V vectors: acc, then acc times the scales into sums. Brings some lines of next_x.
+template <int T, int R, int V, bool kFirst>
+[[gnu::always_inline]] inline void add_unpacked_rows(const bf16* x, const std::byte* w, const float* scales,
+                                                     float* sums, const bf16* next_x) {
+  F acc[T][R];
+  for (auto& row : acc) {
+    for (F& lanes : row) lanes = zero();
+  }
+#pragma GCC unroll 1
+  for (int v = 0; v < V; ++v) {
+    _mm_prefetch(next_x + v * 32, _MM_HINT_T0);
+    add_step<T, R, true>(x + v * 32, V * 32, w + v * 64, V * 64, 32, acc);
+  }
+  for (int i = 0; i < R; ++i) {
+    const F scale = load_f32(scales + i * 16);
     for (int t = 0; t < T; ++t) {
-      const Pairs value = load_pairs(x[t] + c);
-      for (int r = 0; r < R; ++r) acc[t][r] = add_step<W>(acc[t][r], value, weights[r], scale[r]);
+      float* sum = sums + t * kSums + i * 16;
+      store(sum, fma(acc[t][i], scale, kFirst ? zero() : load_f32(sum)));
     }
+  }
+}
+
+template <int T, int V, bool kFirst>
+[[gnu::always_inline]] inline void add_unpacked_panel(const Run& run) {
+  std::int64_t r = 0;
+  for (; r + 4 <= run.rows; r += 4) {  // the next tokens' activations, one in each of the first T turns
+    const std::int64_t next = r / 4 < T ? r / 4 : T - 1;
+    add_unpacked_rows<T, 4, V, kFirst>(run.x, run.w + r * V * 64, run.scales + r * 16, run.sums + r * 16,
+                                       run.next_x + next * V * 32);
+  }
+  for (; r < run.rows; ++r) {
+    add_unpacked_rows<T, 1, V, kFirst>(run.x, run.w + r * V * 64, run.scales + r * 16, run.sums + r * 16, run.next_x);
+  }
+}
+
+template <int T, int V>
+void add_unpacked(const Run& given) {
+  const Run run = given;
+  return run.first ? add_unpacked_panel<T, V, true>(run) : add_unpacked_panel<T, V, false>(run);
+}
+
+template <class W, int T>
+void add_unpacked_run(const Run& run) {
+  if constexpr (W::kShortRuns) {
+    if (run.columns == 8 * 32) return add_unpacked<T, 8>(run);
+    if (run.columns == 4 * 32) return add_unpacked<T, 4>(run);
+  }
+  add_unpacked<T, 16>(run);
+}
+
+// A run of R rows straight from their codes: acc += x . codes.
+template <class W, int T, int R, int K>
+[[gnu::always_inline]] inline void add_vector(const bf16* x, std::int64_t x_stride, const __m512i (&q)[R],
+                                              F (&acc)[T][R]) {
+  for (int i = 0; i < R; ++i) {
+    const Pairs weights = W::template expand<K>(q[i]);
+    for (int t = 0; t < T; ++t) acc[t][i] = dot_pairs(acc[t][i], load_pairs(x + t * x_stride), weights);
+  }
+}
+template <class W, int T, int R, int V>
+[[gnu::always_inline]] inline void add_codes(const bf16* x, std::int64_t x_stride, const std::byte* codes,
+                                             std::int64_t row_bytes, std::int64_t n, F (&acc)[T][R]) {
+  constexpr int kCodeVectors = V / W::kExpand;
+  constexpr int kParts = (kCodeVectors + 3) / 4;
+  for (int part = 0; part < kParts; ++part) {
+    __m512i q[R][4];
+    for (int i = 0; i < R; ++i) W::template load<V>(codes + i * row_bytes, part, n, q[i]);
+    for (int j = 0; j < kCodeVectors / kParts; ++j) {
+      __m512i column[R];
+      for (int i = 0; i < R; ++i) column[i] = q[i][j];
+      add_vector<W, T, R, 0>(x, x_stride, column, acc);
+      add_vector<W, T, R, 1>(x + 32, x_stride, column, acc);
+      if constexpr (W::kExpand == 4) {
+        add_vector<W, T, R, 2>(x + 64, x_stride, column, acc);
+        add_vector<W, T, R, 3>(x + 96, x_stride, column, acc);
+      }
+      x += 32 * W::kExpand;
+    }
+  }
+}
+
+// The first `rows` of 16 dots of one token, to columns `row` and on of its result.
+inline void store_sums(const LinearArgs<bf16>& args, std::int64_t t, std::int64_t row, std::int64_t rows,
+                       const float* sums) {
+  const __mmask16 mask = first_lanes(rows, 16);
+  F dots = sums_of_lanes(sums);
+  float* y = args.y + (args.y_rows != nullptr ? args.y_rows[t] : t) * args.ldy + row;
+  if (args.y_weights != nullptr) dots = add(_mm512_maskz_loadu_ps(mask, y), mul(set1(args.y_weights[t]), dots));
+  _mm512_mask_storeu_ps(y, mask, dots);
+}
+
+// A panel of a weight in codes.
+struct CodedPanel {
+  const std::byte* codes = nullptr;
+  std::int64_t row_bytes = 0;
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+  const RowScales* scales = nullptr;  // of each row
+};
+
+// Activations of a tile, packed as [run, token, run width].
+struct Tile {
+  std::int64_t begin = 0;  // of the chunk's tokens
+  std::int64_t count = 0;
+  const bf16* x = nullptr;
+};
+
+// What rows [r, r + R) and then the next R read some KiB later: memory is too slow to be asked in time by the
+// processor's own prefetchers, which see a run as a jump.
+template <class W, int R>
+[[gnu::always_inline]] inline void prefetch_codes(const CodedPanel& panel, std::int64_t r, std::int64_t c) {
+  constexpr std::int64_t kAhead = 4096 / R;
+  std::int64_t at = W::bytes(c) + kAhead;
+  if (at >= panel.row_bytes) at += (R - 1) * panel.row_bytes;
+  const std::byte* codes = panel.codes + r * panel.row_bytes + at;
+  for (int i = 0; i < R; ++i) {
+    for (std::int64_t line = 0; line < W::bytes(kBlock); line += 64) {
+      _mm_prefetch(codes + i * panel.row_bytes + line, _MM_HINT_T0);
+    }
+  }
+}
+
+template <class W, int T, int R, int V>
+[[gnu::always_inline]] inline void add_coded_run(const CodedPanel& panel, std::int64_t r, const bf16* x, std::int64_t c,
+                                                 std::int64_t n, F (&sums)[T][R]) {
+  F acc[T][R];
+  for (auto& row : acc) {
+    for (F& lanes : row) lanes = zero();
+  }
+  add_codes<W, T, R, V>(x, V * 32, panel.codes + r * panel.row_bytes + W::bytes(c), panel.row_bytes, n, acc);
+  for (int i = 0; i < R; ++i) {
+    const F scale = W::template scales<V>(panel.scales[r + i], c, n);
+    for (int t = 0; t < T; ++t) sums[t][i] = fma(acc[t][i], scale, sums[t][i]);
+  }
+}
+
+// All columns of rows [r, r + R) for few tokens; partial sums stay in registers.
+template <class W, int T, int R>
+void add_coded_rows(const CodedPanel& panel, std::int64_t r, const bf16* x, float* to) {
+  F sums[T][R];
+  for (auto& row : sums) {
+    for (F& lanes : row) lanes = zero();
+  }
+  std::int64_t c = 0;
+  for (; c + kBlock <= panel.cols; c += kBlock) {
+    prefetch_codes<W, R>(panel, r, c);
+    add_coded_run<W, T, R, 16>(panel, r, x + c * T, c, kBlock, sums);
   }
   if (c < panel.cols) {
     const std::int64_t n = panel.cols - c;
-    for (int r = 0; r < R; ++r) {
-      const Pairs weights = W::load(w[r], c, n);
-      const F scale = W::kScaled ? _mm512_set1_ps(scales[r][c / kScaleCols]) : _mm512_setzero_ps();
-      for (int t = 0; t < T; ++t) acc[t][r] = add_step<W>(acc[t][r], load_pairs(x[t] + c, n), weights, scale);
+    const int vectors = W::vectors(n);
+    if constexpr (W::kShortRuns) {
+      if (vectors == 8) add_coded_run<W, T, R, 8>(panel, r, x + c * T, c, n, sums);
+      if (vectors == 4) add_coded_run<W, T, R, 4>(panel, r, x + c * T, c, n, sums);
     }
+    if (vectors == 16) add_coded_run<W, T, R, 16>(panel, r, x + c * T, c, n, sums);
   }
   for (int t = 0; t < T; ++t) {
-    for (int r = 0; r < R; ++r) dots[t * R + r] = sum_of_lanes(acc[t][r]);
+    for (int i = 0; i < R; ++i) store(to + t * kSums + (r + i) * 16, sums[t][i]);
   }
 }
 
-// The codes of a panel as BF16 in scratch; its widened scales stay where they are.
-template <class W>
-Panel unpacked_panel(const Panel& packed, std::byte* scratch) {
-  Panel panel = packed;
-  panel.data = scratch;
-  panel.row_bytes = scratch_row_floats(packed.cols) * 4;
-  for (std::int64_t r = 0; r < packed.rows; ++r) {
-    std::byte* row = scratch + r * panel.row_bytes;
-    std::int64_t c = 0;
-    for (; c + kStep <= packed.cols; c += kStep) _mm512_storeu_si512(row + c * 2, W::load(packed.row(r), c));
-    if (c < packed.cols) _mm512_storeu_si512(row + c * 2, W::load(packed.row(r), c, packed.cols - c));
-  }
-  return panel;
+template <class W, int T>
+void add_tile_codes(const CodedPanel& panel, const bf16* x, float* sums) {
+  constexpr int kRows = T == 1 ? 4 : 2;
+  std::int64_t r = 0;
+  for (; r + kRows <= panel.rows; r += kRows) add_coded_rows<W, T, kRows>(panel, r, x, sums);
+  for (; r < panel.rows; ++r) add_coded_rows<W, T, 1>(panel, r, x, sums);
 }
 
-template <class W>
-void linear_rows(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t row_begin, std::int64_t row_end,
-                 std::byte* scratch) {
-  const std::int64_t step = panel_rows(w.cols);
-  for (std::int64_t row = row_begin; row < row_end; row += step) {
-    const Panel panel = packed_panel(w, row, row_end - row < step ? row_end - row : step, scratch);
-    if constexpr (W::kPacked) {
-      if (args.tokens > kTileTokens) {
-        tile_tokens<PairsUnpacked>(unpacked_panel<W>(panel, scratch), row, args);
-        continue;
+// Codes of a row's run as BF16 pairs, and the scales of its lanes.
+template <class W, int V>
+[[gnu::always_inline]] inline void unpack_run(const std::byte* codes, const RowScales& scales, std::int64_t c,
+                                              std::int64_t n, std::byte* pairs, float* lane_scales) {
+  constexpr int kCodeVectors = V / W::kExpand;
+  constexpr int kParts = (kCodeVectors + 3) / 4;
+  for (int part = 0; part < kParts; ++part) {
+    __m512i q[4];
+    W::template load<V>(codes, part, n, q);
+    for (int j = 0; j < kCodeVectors / kParts; ++j) {
+      _mm512_store_si512(pairs, W::template expand<0>(q[j]));
+      _mm512_store_si512(pairs + 64, W::template expand<1>(q[j]));
+      if constexpr (W::kExpand == 4) {
+        _mm512_store_si512(pairs + 128, W::template expand<2>(q[j]));
+        _mm512_store_si512(pairs + 192, W::template expand<3>(q[j]));
       }
+      pairs += 64 * W::kExpand;
     }
-    tile_tokens<W>(panel, row, args);
   }
+  store(lane_scales, W::template scales<V>(scales, c, n));
+}
+
+template <class W, int V>
+void unpack_rows(const CodedPanel& panel, std::int64_t c, std::int64_t n, std::byte* pairs, float* lane_scales) {
+  for (std::int64_t r = 0; r < panel.rows; ++r) {
+    unpack_run<W, V>(panel.codes + r * panel.row_bytes + W::bytes(c), panel.scales[r], c, n, pairs + r * V * 64,
+                     lane_scales + r * 16);
+  }
+}
+
+// The run that begins at column c.
+template <class W>
+void unpack_panel_run(const CodedPanel& panel, std::int64_t c, std::byte* pairs, float* lane_scales) {
+  const std::int64_t n = panel.cols - c;
+  if (n >= kBlock) return unpack_rows<W, 16>(panel, c, kBlock, pairs, lane_scales);
+  if constexpr (W::kShortRuns) {
+    if (W::vectors(n) == 8) return unpack_rows<W, 8>(panel, c, n, pairs, lane_scales);
+    if (W::vectors(n) == 4) return unpack_rows<W, 4>(panel, c, n, pairs, lane_scales);
+  }
+  unpack_rows<W, 16>(panel, c, n, pairs, lane_scales);
 }

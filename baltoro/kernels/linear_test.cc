@@ -22,8 +22,9 @@ using tensor::WeightFormat;
 
 // Exactly the bytes that the room asks for, so that one more shows under asan.
 struct Scratch {
-  explicit Scratch(const MatrixView& w)
-      : bytes(::operator new(static_cast<std::size_t>(linear_scratch_bytes(w.rows, w.cols)), std::align_val_t{64})) {}
+  Scratch(const MatrixView& w, std::int64_t tokens)
+      : bytes(::operator new(static_cast<std::size_t>(linear_scratch_bytes(w.rows, w.cols, tokens)),
+                             std::align_val_t{64})) {}
   ~Scratch() { ::operator delete(bytes, std::align_val_t{64}); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
@@ -40,7 +41,7 @@ std::vector<X> random_x(std::int64_t count, std::mt19937_64& rng) {
 
 template <typename X>
 void call(const Kernels& k, const MatrixView& w, const LinearArgs<X>& args, std::int64_t begin, std::int64_t end) {
-  Scratch scratch(w);
+  Scratch scratch(w, args.tokens);
   if constexpr (sizeof(X) == 2) {
     k.linear_bf16(w, args, begin, end, scratch.data());
   } else {
@@ -50,7 +51,7 @@ void call(const Kernels& k, const MatrixView& w, const LinearArgs<X>& args, std:
 
 template <typename X>
 void call_transposed(const Kernels& k, const MatrixView& w, const LinearArgs<X>& args) {
-  Scratch scratch(w);
+  Scratch scratch(w, args.tokens);
   if constexpr (sizeof(X) == 2) {
     k.linear_transposed_bf16(w, args, scratch.data());
   } else {
@@ -125,8 +126,9 @@ double worst_ratio(const Kernels& k, const MatrixView& w, std::int64_t tokens, s
         sum += product;
         size += std::fabs(product);
       }
+      const bool coded = w.format == WeightFormat::kFp8Block || w.format == WeightFormat::kInt4Group;
       const double bound =
-          gamma(dot_roundings(k.isa, sizeof(X), w.cols)) * size + 8 * kFlush * static_cast<double>(w.cols);
+          gamma(dot_roundings(k.isa, sizeof(X), w.cols, coded)) * size + 8 * kFlush * static_cast<double>(w.cols);
       worst = std::max(worst, std::fabs(widen(y[static_cast<std::size_t>(t * ldy + r)]) - sum) / bound);
     }
     for (std::int64_t t = 0; t < tokens; ++t) {
@@ -309,6 +311,26 @@ TEST_P(IsaTest, EveryF8CodeIsExact) {
           EXPECT_EQ(dot, value) << code;
         }
       }
+    }
+  }
+}
+
+// More tokens than activations are packed of at once, and a long row: each token alone gives the same bits.
+TEST_P(IsaTest, ChunksOfTokensChangeNothing) {
+  std::mt19937_64 rng(7);
+  constexpr std::int64_t kTokens = 53;
+  constexpr std::int64_t kCols = 44032;
+  const auto x = random_x<bf16>(kTokens * kCols, rng);
+  for (const WeightFormat format : {WeightFormat::kBF16, WeightFormat::kInt4Group, WeightFormat::kFp8Block}) {
+    const auto weight = random_weight({.format = format}, 3, kCols, rng);
+    std::vector<float> whole(kTokens * 3);
+    LinearArgs<bf16> args{.x = x.data(), .ldx = kCols, .y = whole.data(), .ldy = 3, .tokens = kTokens};
+    call<bf16>(kernels(GetParam()), weight.view, args, 0, 3);
+    for (const std::int32_t t : {0, 1, 26, 46, 47, 48, 52}) {
+      float alone[3] = {};
+      call<bf16>(kernels(GetParam()), weight.view,
+                 {.x = x.data(), .ldx = kCols, .x_rows = &t, .y = alone, .ldy = 3, .tokens = 1}, 0, 3);
+      EXPECT_EQ(std::memcmp(alone, whole.data() + 3 * t, sizeof alone), 0) << t;
     }
   }
 }

@@ -22,7 +22,8 @@ inline void narrow(float value, bf16& to) { to = tensor::f32_to_bf16(value); }
 
 // Roundings on the longest way from a product to the stored dot: the chain of one lane, the tree over lanes, and six
 // for the product q * scale, the product with x, the step's scale, y_weights and the reference's own f32 element.
-inline double dot_roundings(Isa isa, std::size_t x_bytes, std::int64_t cols) {
+// coded: INT4 and FP8 weights, which avx512_bf16 takes in runs of 512 columns, 16 steps and a scaled sum each.
+inline double dot_roundings(Isa isa, std::size_t x_bytes, std::int64_t cols, bool coded = false) {
   const auto chain = [&](std::int64_t lanes) { return static_cast<double>((cols + lanes - 1) / lanes); };
   switch (isa) {
     case Isa::kScalar:
@@ -31,8 +32,9 @@ inline double dot_roundings(Isa isa, std::size_t x_bytes, std::int64_t cols) {
       return chain(8) + 3 + 6;
     case Isa::kAvx512:
       return chain(16) + 4 + 6;
-    case Isa::kAvx512Bf16:  // a step of 32 columns: at most two products, two sums and the scaled sum
-      return (x_bytes == 2 ? 5 * chain(32) : chain(16)) + 4 + 6;
+    case Isa::kAvx512Bf16:  // a step: at most two products and two sums
+      if (x_bytes != 2) return chain(16) + 4 + 6;
+      return (coded ? (4 * 16 + 1) * chain(512) : 4 * chain(32)) + 4 + 6;
   }
   return 0;
 }

@@ -33,10 +33,10 @@ class Cutter {
 };
 
 // Scratch for the hungriest linear of the model.
-std::int64_t max_linear_scratch_bytes(const ModelConfig& c) {
+std::int64_t max_linear_scratch_bytes(const ModelConfig& c, std::int64_t tokens) {
   std::int64_t bytes = 0;
-  const auto weight = [&bytes](std::int64_t rows, std::int64_t cols) {
-    bytes = std::max(bytes, kernels::linear_scratch_bytes(rows, cols));
+  const auto weight = [&bytes, tokens](std::int64_t rows, std::int64_t cols) {
+    bytes = std::max(bytes, kernels::linear_scratch_bytes(rows, cols, tokens));
   };
   const auto ffn = [&weight, &c](std::int64_t width) {
     weight(width, c.hidden_size);
@@ -138,7 +138,7 @@ Activations lay_out_activations(const ModelConfig& config, const ActivationSizes
   lay_out_ffn(config, tokens, operand_bytes, cut, a);
   cut.rewind(std::max(mla_end, cut.used()));
 
-  const std::int64_t linear_bytes = max_linear_scratch_bytes(config);
+  const std::int64_t linear_bytes = max_linear_scratch_bytes(config, tokens);
   for (int worker = 0; worker < sizes.threads; ++worker) {
     a.workers.push_back(lay_out_worker(config, tokens, linear_bytes, cut));
   }

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+// How codes become vectors of 16 BF16 pairs, so that each lane stays within one scale: a run of 512 columns (kBlock) is
+// 16 vectors whose f32 sums share one multiplication by a vector of 16 scales. Activations are put in the same order.
+//
+// INT4: 32 columns are 4 dwords of 8 nibbles. Lane 4q + i holds columns [32 (4i + q), + 32); vector 4j + s holds of its
+// dword j the nibbles s and s + 4, which one shift brings to the low ends of the two words. A short end of at most 256
+// or 128 columns is 8 or 4 vectors, where 2 or 4 lanes share a group.
+// FP8: lane 4q + i holds columns of [128 q, + 128), vectors in the order of the columns.
+
+using Pairs = __m512i;  // 32 BF16
+constexpr int kBlock = 512;
+constexpr int kBlockVectors = 16;
+
+[[gnu::always_inline]] inline F dot_pairs(F acc, Pairs a, Pairs b) {
+  return _mm512_dpbf16_ps(acc, (__m512bh)a, (__m512bh)b);
+}
+[[gnu::always_inline]] inline Pairs load_pairs(const void* p) { return _mm512_loadu_si512(p); }
+[[gnu::always_inline]] inline std::int64_t clamp(std::int64_t n, std::int64_t most) {
+  return n < 0 ? 0 : (n < most ? n : most);
+}
+[[gnu::always_inline]] inline __mmask16 first_lanes(std::int64_t n, std::int64_t most) {
+  return static_cast<__mmask16>((1u << clamp(n, most)) - 1);
+}
+// The first n of 32, the rest zero.
+[[gnu::always_inline]] inline Pairs load_pairs(const void* p, std::int64_t n) {
+  return _mm512_maskz_loadu_epi16(static_cast<__mmask32>((std::uint64_t{1} << clamp(n, 32)) - 1), p);
+}
+// The first n of 64 bytes, the rest zero.
+[[gnu::always_inline]] inline __m512i load_bytes(const std::byte* p, std::int64_t n) {
+  if (n >= 64) return _mm512_loadu_si512(p);
+  return _mm512_maskz_loadu_epi8(static_cast<__mmask64>((std::uint64_t{1} << clamp(n, 64)) - 1), p);
+}
+
+// Scales of a row: the 16-bit ones as stored, or widened to one f32 for each 32 columns.
+struct RowScales {
+  const std::byte* stored = nullptr;
+  const float* widened = nullptr;
+};
+
+struct Int4Codes {
+  static constexpr std::int64_t kRun = kBlock;
+  static constexpr bool kShortRuns = true;
+  static constexpr int kExpand = 4;  // vectors of pairs in a vector of codes
+  static int vectors(std::int64_t n) { return n > 256 ? 16 : (n > 128 ? 8 : 4); }
+  static std::int64_t bytes(std::int64_t columns) { return columns / 2; }
+
+  // Codes [0, n) of a run of V vectors: lanes as said above.
+  template <int V>
+  [[gnu::always_inline]] static void load(const std::byte* codes, int part, std::int64_t n, __m512i (&q)[4]) {
+    static_cast<void>(part);
+    const std::int64_t size = n / 2;
+    if constexpr (V == 16) {
+      const __m512i rows[4] = {load_bytes(codes, size), load_bytes(codes + 64, size - 64),
+                               load_bytes(codes + 128, size - 128), load_bytes(codes + 192, size - 192)};
+      transpose_dwords(rows, q);
+    } else if constexpr (V == 8) {
+      const __m512i a = load_bytes(codes, size);
+      const __m512i b = load_bytes(codes + 64, size - 64);
+      q[0] = _mm512_unpacklo_epi32(a, b);
+      q[1] = _mm512_unpackhi_epi32(a, b);
+    } else {
+      q[0] = load_bytes(codes, size);
+    }
+  }
+  template <int K>
+  [[gnu::always_inline]] static Pairs expand(__m512i q) {
+    return _mm512_permutexvar_epi16(_mm512_srli_epi32(q, 4 * K), _mm512_load_si512(kTables.int4));
+  }
+
+  static RowScales row_scales(const MatrixView& w, std::int64_t row, float* widened) {
+    if (w.group == kScaleCols && w.scale_dtype == tensor::DType::kBF16) {
+      return {.stored = w.scale + row * w.scale_cols() * 2};
+    }
+    widen_scales(w, row, widened);
+    return {.widened = widened};
+  }
+  // The group of each lane, in units of 32 columns.
+  template <int V>
+  [[gnu::always_inline]] static __m512i lane_groups() {
+    if constexpr (V == 16) return _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    if constexpr (V == 8) return _mm512_setr_epi32(0, 4, 0, 4, 1, 5, 1, 5, 2, 6, 2, 6, 3, 7, 3, 7);
+    return _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+  }
+  // Scales of the run that begins at column c, n columns; zero beyond.
+  template <int V>
+  [[gnu::always_inline]] static F scales(const RowScales& row, std::int64_t c, std::int64_t n) {
+    const __mmask16 mask = first_lanes(n / kScaleCols, 16);
+    if (row.stored != nullptr) {  // a BF16 is the upper half of an f32
+      const __m512i both = _mm512_castsi256_si512(_mm256_maskz_loadu_epi16(mask, row.stored + c / kScaleCols * 2));
+      const __m512i index = _mm512_slli_epi32(lane_groups<V>(), 16);
+      return _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(0xAAAAAAAA, index, both));
+    }
+    return _mm512_permutexvar_ps(lane_groups<V>(), _mm512_maskz_loadu_ps(mask, row.widened + c / kScaleCols));
+  }
+
+  // Activations of a run in the order of its vectors.
+  static void order(const bf16* x, std::int64_t n, bf16* to) {
+    const __m512i shuffle = _mm512_load_si512(kTables.pairs);
+    const int v = vectors(n);
+    __m512i group[16];  // quad s = pairs s of the group's dwords
+    for (int g = 0; g < v; ++g) group[g] = _mm512_permutexvar_epi16(shuffle, load_pairs(x + g * 32, n - g * 32));
+    __m512i by_quad[4][4];  // [vector of codes][q]
+    for (int q = 0; q < 4; ++q) {
+      if (v == 16) {
+        const __m512i rows[4] = {group[q], group[4 + q], group[8 + q], group[12 + q]};
+        __m512i dwords[4];
+        transpose_dwords(rows, dwords);
+        for (int j = 0; j < 4; ++j) by_quad[j][q] = dwords[j];
+      } else if (v == 8) {
+        const __m512i a = group[q], b = group[4 + q];
+        by_quad[0][q] = _mm512_unpacklo_epi32(a, b);
+        by_quad[1][q] = _mm512_unpackhi_epi32(a, b);
+      } else {
+        by_quad[0][q] = group[q];
+      }
+    }
+    for (int j = 0; j < v / 4; ++j) {
+      __m512i out[4];
+      transpose_quads(by_quad[j], out);
+      for (int s = 0; s < 4; ++s) _mm512_store_si512(to + (4 * j + s) * 32, out[s]);
+    }
+  }
+};
+
+struct F8Codes {
+  static constexpr std::int64_t kRun = kBlock;
+  static constexpr bool kShortRuns = false;
+  static constexpr int kExpand = 2;
+  static int vectors(std::int64_t) { return 16; }
+  static std::int64_t bytes(std::int64_t columns) { return columns; }
+
+  // Half of a run: q[j], quad b = columns [128 b + 64 part + 16 j, + 16).
+  template <int V>
+  [[gnu::always_inline]] static void load(const std::byte* codes, int part, std::int64_t n, __m512i (&q)[4]) {
+    static_assert(V == 16);
+    __m512i rows[4];
+    for (int b = 0; b < 4; ++b) {
+      const std::int64_t at = 128 * b + 64 * part;
+      rows[b] = load_bytes(codes + at, n - at);
+    }
+    transpose_quads(rows, q);
+  }
+  template <int K>
+  [[gnu::always_inline]] static Pairs expand(__m512i q) {
+    const std::uint8_t* table = kTables.f8;
+    const __m512i low = _mm512_permutex2var_epi8(_mm512_load_si512(table), q, _mm512_load_si512(table + 64));
+    const __m512i magnitude =
+        _mm512_permutex2var_epi8(_mm512_load_si512(table + 128), q, _mm512_load_si512(table + 192));
+    const __m512i high = _mm512_ternarylogic_epi32(magnitude, q, _mm512_set1_epi8(-128), 0xF8);  // a | (b & c)
+    return K == 0 ? _mm512_unpacklo_epi8(low, high) : _mm512_unpackhi_epi8(low, high);
+  }
+  static RowScales row_scales(const MatrixView& w, std::int64_t row, float* widened) {
+    if (w.block_cols == 128)
+      return {.stored = w.scale + (row + w.scale_row_offset) / w.block_rows * w.scale_cols() * 4};
+    widen_scales(w, row, widened);
+    return {.widened = widened};
+  }
+  template <int V>
+  [[gnu::always_inline]] static F scales(const RowScales& row, std::int64_t c, std::int64_t n) {
+    if (row.stored != nullptr) {
+      const __m512 four = _mm512_maskz_loadu_ps(first_lanes((n + 127) / 128, 4), row.stored + c / 128 * 4);
+      return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3), four);
+    }
+    const __m512i lanes = _mm512_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12);
+    const __mmask16 mask = first_lanes((n + kScaleCols - 1) / kScaleCols, 16);
+    return _mm512_permutexvar_ps(lanes, _mm512_maskz_loadu_ps(mask, row.widened + c / kScaleCols));
+  }
+  static void order(const bf16* x, std::int64_t n, bf16* to) {
+    for (int m = 0; m < 4; ++m) {
+      __m512i rows[4];
+      __m512i out[4];
+      for (int b = 0; b < 4; ++b) rows[b] = load_pairs(x + 128 * b + 32 * m, n - 128 * b - 32 * m);
+      transpose_quads(rows, out);
+      for (int c = 0; c < 4; ++c) _mm512_store_si512(to + (4 * m + c) * 32, out[c]);
+    }
+  }
+};
