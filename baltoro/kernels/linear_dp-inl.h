@@ -26,6 +26,7 @@ struct Run {
   const float* scales = nullptr;  // [rows, 16] of the lanes
   float* sums = nullptr;          // [tokens, kDpRows, 16]
   bool first = false;             // sums hold nothing yet
+  bool fetch = false;             // w comes from memory, not from a cache
 };
 
 // A step of 32 columns at x and w, or of the first n of them.
@@ -40,43 +41,40 @@ template <int T, int R, bool kWhole>
   }
 }
 
-// Rows of BF16 pairs from memory.
-template <int T, int R, bool kFirst>
-[[gnu::always_inline]] inline void add_rows_of_pairs(const bf16* x, std::int64_t x_stride, const std::byte* w,
-                                                     std::int64_t w_stride, std::int64_t columns, float* sums) {
+// Rows of BF16 pairs as stored. kFetch: asks memory for them early, as the processor does too little of it.
+template <int T, int R, bool kFetch>
+[[gnu::always_inline]] inline void add_rows_of_pairs(const Run& run, std::int64_t r) {
+  constexpr std::int64_t kAhead = 8192 / R;
+  const std::byte* w = run.w + r * run.w_stride;
+  float* sums = run.sums + r * 16;
   F acc[T][R];
   for (int t = 0; t < T; ++t) {
-    for (int i = 0; i < R; ++i) acc[t][i] = kFirst ? zero() : load_f32(sums + t * kSums + i * 16);
+    for (int i = 0; i < R; ++i) acc[t][i] = run.first ? zero() : load_f32(sums + t * kSums + i * 16);
   }
   std::int64_t c = 0;
-  for (; c + 32 <= columns; c += 32) add_step<T, R, true>(x + c, x_stride, w + c * 2, w_stride, 32, acc);
-  if (c < columns) add_step<T, R, false>(x + c, x_stride, w + c * 2, w_stride, columns - c, acc);
+  for (; c + 32 <= run.columns; c += 32) {
+    if constexpr (kFetch) {
+      for (int i = 0; i < R; ++i) _mm_prefetch(w + i * run.w_stride + c * 2 + kAhead, _MM_HINT_T0);
+    }
+    add_step<T, R, true>(run.x + c, run.x_stride, w + c * 2, run.w_stride, 32, acc);
+  }
+  if (c < run.columns) add_step<T, R, false>(run.x + c, run.x_stride, w + c * 2, run.w_stride, run.columns - c, acc);
   for (int t = 0; t < T; ++t) {
     for (int i = 0; i < R; ++i) store(sums + t * kSums + i * 16, acc[t][i]);
   }
 }
 
-template <int T>
-void add_pairs(const Run& given) {
+template <int T, bool kFetch>
+void add_panel_of_pairs(const Run& given) {
   const Run run = given;  // a copy, which the stores to sums cannot change
   constexpr int kRows = T == 1 ? 8 : 4;
   std::int64_t r = 0;
-  for (; r + kRows <= run.rows; r += kRows) {
-    const std::byte* w = run.w + r * run.w_stride;
-    if (run.first) {
-      add_rows_of_pairs<T, kRows, true>(run.x, run.x_stride, w, run.w_stride, run.columns, run.sums + r * 16);
-    } else {
-      add_rows_of_pairs<T, kRows, false>(run.x, run.x_stride, w, run.w_stride, run.columns, run.sums + r * 16);
-    }
-  }
-  for (; r < run.rows; ++r) {
-    const std::byte* w = run.w + r * run.w_stride;
-    if (run.first) {
-      add_rows_of_pairs<T, 1, true>(run.x, run.x_stride, w, run.w_stride, run.columns, run.sums + r * 16);
-    } else {
-      add_rows_of_pairs<T, 1, false>(run.x, run.x_stride, w, run.w_stride, run.columns, run.sums + r * 16);
-    }
-  }
+  for (; r + kRows <= run.rows; r += kRows) add_rows_of_pairs<T, kRows, kFetch>(run, r);
+  for (; r < run.rows; ++r) add_rows_of_pairs<T, 1, kFetch>(run, r);
+}
+template <int T>
+void add_pairs(const Run& run) {
+  return run.fetch && T > 1 ? add_panel_of_pairs<T, true>(run) : add_panel_of_pairs<T, false>(run);
 }
 
 // R unpacked rows of V vectors: acc, then acc times the scales into sums. Brings some lines of next_x.
@@ -271,9 +269,15 @@ template <class W, int V>
   store(lane_scales, W::template scales<V>(scales, c, n));
 }
 
+// While a row's run is unpacked, its next one is fetched; after the last, the first of the next panel.
 template <class W, int V>
 void unpack_rows(const CodedPanel& panel, std::int64_t c, std::int64_t n, std::byte* pairs, float* lane_scales) {
+  const bool last = c + kBlock >= panel.cols;
+  const std::int64_t next = last ? panel.rows * panel.row_bytes : W::bytes(c + kBlock);
   for (std::int64_t r = 0; r < panel.rows; ++r) {
+    for (std::int64_t line = 0; line < W::bytes(V * 32); line += 64) {
+      _mm_prefetch(panel.codes + r * panel.row_bytes + next + line, _MM_HINT_T0);
+    }
     unpack_run<W, V>(panel.codes + r * panel.row_bytes + W::bytes(c), panel.scales[r], c, n, pairs + r * V * 64,
                      lane_scales + r * 16);
   }

@@ -140,7 +140,7 @@ inline void multiply_pairs(const MatrixView& w, const LinearArgs<bf16>& args, st
   using Add = void (*)(const Run&);
   static constexpr Add kAdd[kDpTokens] = {add_pairs<1>, add_pairs<2>, add_pairs<3>,
                                           add_pairs<4>, add_pairs<5>, add_pairs<6>};
-  const std::int64_t step = args.tokens == 1 ? w.cols : PlainPairs::kRun;
+  const std::int64_t step = packed ? PlainPairs::kRun : w.cols;  // few tokens: rows from end to end, as memory likes it
   alignas(64) float sums[kDpTokens * kSums];
   for (std::int64_t c = 0; c < w.cols; c += step) {
     const std::int64_t columns = clamp(w.cols - c, step);
@@ -151,7 +151,8 @@ inline void multiply_pairs(const MatrixView& w, const LinearArgs<bf16>& args, st
                           .rows = rows,
                           .columns = columns,
                           .sums = sums,
-                          .first = c == 0});
+                          .first = c == 0,
+                          .fetch = tile.begin == 0});
   }
   store_tile(args, first + tile.begin, tile.count, row, rows, sums);
 }
