@@ -7,7 +7,8 @@
 // or 128 columns is 8 or 4 vectors, where 2 or 4 lanes share a group.
 // FP8: lane 4q + i holds columns of [128 q, + 128), vectors in the order of the columns.
 
-using Pairs = __m512i;  // 32 BF16
+using Pairs = __m512i;     // 32 BF16
+constexpr int kStep = 32;  // columns of a vector of pairs
 constexpr int kBlock = 512;
 constexpr int kBlockVectors = 16;
 

@@ -178,7 +178,7 @@ struct CodedPanel {
 };
 
 // Activations of a tile, packed as [run, token, run width].
-struct Tile {
+struct TokenTile {
   std::int64_t begin = 0;  // of the chunk's tokens
   std::int64_t count = 0;
   const bf16* x = nullptr;

@@ -10,7 +10,7 @@ struct PlainPairs {  // BF16 weights
 };
 
 // Cuts n tokens into the fewest tiles, of sizes that differ by one at most: tile i of them.
-inline Tile cut_tile(std::int64_t n, std::int64_t tiles, std::int64_t i, const bf16* x, std::int64_t padded_cols) {
+inline TokenTile cut_tile(std::int64_t n, std::int64_t tiles, std::int64_t i, const bf16* x, std::int64_t padded_cols) {
   const std::int64_t begin = n * i / tiles;
   return {.begin = begin, .count = n * (i + 1) / tiles - begin, .x = x + begin * padded_cols};
 }
@@ -27,7 +27,7 @@ template <class W>
 void order_tokens(const LinearArgs<bf16>& args, std::int64_t cols, std::int64_t first, std::int64_t n, bf16* packed) {
   const std::int64_t tiles = count_tiles(n);
   for (std::int64_t i = 0; i < tiles; ++i) {
-    const Tile tile = cut_tile(n, tiles, i, packed, dp_padded_cols(cols));
+    const TokenTile tile = cut_tile(n, tiles, i, packed, dp_padded_cols(cols));
     bf16* to = packed + tile.begin * dp_padded_cols(cols);
     for (std::int64_t t = 0; t < tile.count; ++t) {
       const bf16* x = x_row(args, first + tile.begin + t);
@@ -67,7 +67,8 @@ inline void store_tile(const LinearArgs<bf16>& args, std::int64_t first, std::in
 
 // `unpack`: each run is still to be unpacked, into the place of the first.
 template <class W>
-void add_tile_pairs(const CodedPanel& panel, const Tile& tile, const DpScratch& scratch, bool unpack, float* sums) {
+void add_tile_pairs(const CodedPanel& panel, const TokenTile& tile, const DpScratch& scratch, bool unpack,
+                    float* sums) {
   using Add = void (*)(const Run&);
   static constexpr Add kAdd[kDpTokens] = {add_unpacked_run<W, 1>, add_unpacked_run<W, 2>, add_unpacked_run<W, 3>,
                                           add_unpacked_run<W, 4>, add_unpacked_run<W, 5>, add_unpacked_run<W, 6>};
@@ -104,7 +105,7 @@ void multiply_panel(const CodedPanel& panel, std::int64_t row, const LinearArgs<
     unpack_panel_run<W>(panel, c, scratch.pairs + c * kDpRows * 2, scratch.lane_scales + c / kBlock * kDpRows * 16);
   }
   for (std::int64_t i = 0; i < tiles; ++i) {
-    const Tile tile = cut_tile(n, tiles, i, scratch.x, dp_padded_cols(panel.cols));
+    const TokenTile tile = cut_tile(n, tiles, i, scratch.x, dp_padded_cols(panel.cols));
     add_tile_pairs<W>(panel, tile, scratch, tiles == 1, sums);
     store_tile(args, first + tile.begin, tile.count, row, panel.rows, sums);
   }
@@ -135,7 +136,7 @@ void linear_codes(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_
 }
 
 // One tile times the BF16 rows [row, row + rows). Its activations are packed, or null: read in place.
-inline void multiply_pairs(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t first, const Tile& tile,
+inline void multiply_pairs(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t first, const TokenTile& tile,
                            bool packed, std::int64_t row, std::int64_t rows) {
   using Add = void (*)(const Run&);
   static constexpr Add kAdd[kDpTokens] = {add_pairs<1>, add_pairs<2>, add_pairs<3>,
