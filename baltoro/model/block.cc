@@ -43,12 +43,12 @@ Result<std::int64_t> block_forward(const LayerWeights& w, std::int64_t layer, co
                                    std::optional<std::span<const std::int32_t>> keep, const Context& c) {
   std::int64_t tokens = step.tokens();
   Operand normed = norm(w.input_norm, tokens, c);
-  mla_forward(w.attention, normed, layer, step, c);  // normed -> delta [T, D], appends to the KV cache
+  if (keep) tokens = keep_rows(*keep, c);
+  const Queries queries{step, keep ? keep->data() : nullptr, tokens};
+  mla_forward(w.attention, normed, layer, queries, c);  // normed -> delta, appends to the KV cache
+  if (tokens == 0) return std::int64_t{0};
   if (step.trace != nullptr && step.trace->attention) step.trace->attention(layer, rows_of(c.a.delta, tokens, c));
   add(tokens, c);  // x += delta
-
-  if (keep) tokens = keep_rows(*keep, c);
-  if (tokens == 0) return std::int64_t{0};
 
   normed = norm(w.post_attention_norm, tokens, c);
   if (w.moe) {

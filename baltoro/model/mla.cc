@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "baltoro/model/mla.h"
 
-#include "baltoro/model/attention.h"
+#include <cstring>
+
+#include "baltoro/base/check.h"
 
 namespace baltoro::model {
 namespace {
@@ -20,14 +22,26 @@ std::byte* kv_row(const Step& step, std::int64_t layer, std::int64_t token) {
   return step.kv.block(layer, table[position / kBlockTokens]) + row * step.kv.kv_dim() * step.kv.element_bytes();
 }
 
-// What all of x goes through first: a.kv [T, R + rope], and a.c_q [T, q_lora_rank] before its norm, or a.q without one.
-void project_down(const MlaWeights& w, Operand x, const Step& step, const Context& c) {
-  const Projection kv{.w = w.kv_a, .y = c.a.kv};
-  if (w.q_a) {
-    linear(c, "kv_a, q_a", x, step.tokens(), {kv, {.w = *w.q_a, .y = c.a.c_q}});
-  } else {
-    linear(c, "kv_a, q", x, step.tokens(), {kv, {.w = w.q_b, .y = c.a.q}});
+// x [queries, D], moved to the front of a.operand.
+Operand query_rows(Operand x, const Queries& queries, const Context& c) {
+  BALTORO_DCHECK(x.data == c.a.operand, "the rows of x lie in a.operand");
+  const std::int64_t bytes = x.stride * c.operand_bytes();
+  for (std::int64_t q = 0; q < queries.count; ++q) {
+    std::memmove(c.a.operand + q * bytes, c.a.operand + queries.rows[q] * bytes, static_cast<std::size_t>(bytes));
   }
+  return x;
+}
+
+// What x goes through first: a.kv [T, R + rope], and a.c_q [queries, q_lora_rank] before its norm, or a.q without one.
+// One region where all tokens are wanted.
+void project_down(const MlaWeights& w, Operand x, const Queries& queries, const Context& c) {
+  const std::int64_t tokens = queries.step.tokens();
+  const Projection kv{.w = w.kv_a, .y = c.a.kv};
+  const Projection q = w.q_a ? Projection{.w = *w.q_a, .y = c.a.c_q} : Projection{.w = w.q_b, .y = c.a.q};
+  if (queries.count == tokens) return linear(c, w.q_a ? "kv_a, q_a" : "kv_a, q", x, tokens, {kv, q});
+  linear(c, "kv_a", x, tokens, {kv});
+  if (queries.count == 0) return;
+  linear(c, w.q_a ? "q_a" : "q", query_rows(x, queries, c), queries.count, {q});
 }
 
 // Appends [rmsnorm(c_kv) | RoPE(k_pe)] of every token to the cache.
@@ -44,9 +58,9 @@ void append_latents(const MlaWeights& w, std::int64_t layer, const Step& step, c
   });
 }
 
-// a.q [T, H, nope + rope], q_pe rotated.
-void project_queries(const MlaWeights& w, const Step& step, const Context& c) {
-  const std::int64_t tokens = step.tokens();
+// a.q [queries, H, nope + rope], q_pe rotated.
+void project_queries(const MlaWeights& w, const Queries& queries, const Context& c) {
+  const std::int64_t tokens = queries.count;
   if (w.q_a) {
     const Operand c_q = norm_rows(c, "c_q norm", c.a.c_q, w.q_a_norm, c.latent_norm_eps, c.a.c_q, tokens, c.a.operand);
     linear(c, "q_b", c_q, tokens, {{.w = w.q_b, .y = c.a.q}});
@@ -54,7 +68,9 @@ void project_queries(const MlaWeights& w, const Step& step, const Context& c) {
   const std::int64_t heads = c.config.num_attention_heads, head_dim = c.config.qk_head_dim();
   const Region region{.name = "rotate q", .count = tokens * heads, .item = pass_work(c.config.qk_rope_head_dim)};
   parallel(c, region, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t i = begin; i < end; ++i) rotate(c, i / heads, c.a.q + i * head_dim + c.config.qk_nope_head_dim);
+    for (std::int64_t i = begin; i < end; ++i) {
+      rotate(c, queries.token(i / heads), c.a.q + i * head_dim + c.config.qk_nope_head_dim);
+    }
   });
 }
 
@@ -73,12 +89,12 @@ ItemWork head_work(const tensor::MatrixView& w, std::int64_t tokens) {
   return {.bytes = row.bytes * static_cast<double>(w.rows), .flops = row.flops * static_cast<double>(w.rows)};
 }
 
-// a.q_latent [T, H, R + rope] = [W_uk,h^T q_nope_h | q_pe_h].
-void absorb_queries(const MlaWeights& w, const Step& step, const Context& c) {
+// a.q_latent [queries, H, R + rope] = [W_uk,h^T q_nope_h | q_pe_h].
+void absorb_queries(const MlaWeights& w, std::int64_t tokens, const Context& c) {
   const std::int64_t heads = c.config.num_attention_heads, head_dim = c.config.qk_head_dim();
   const std::int64_t rank = c.config.kv_lora_rank, dim = c.config.kv_dim(), bytes = c.operand_bytes();
-  const Operand q = round_rows(c, c.a.q, step.tokens(), heads * head_dim, c.a.operand);
-  const Region region{.name = "absorb q", .count = heads, .item = head_work(w_uk(w, c.config, 0), step.tokens())};
+  const Operand q = round_rows(c, c.a.q, tokens, heads * head_dim, c.a.operand);
+  const Region region{.name = "absorb q", .count = heads, .item = head_work(w_uk(w, c.config, 0), tokens)};
   parallel(c, region, [&](std::int64_t begin, std::int64_t end, int worker) {
     float* absorbed = c.a.workers[static_cast<std::size_t>(worker)].rows;  // [T, R]
     for (std::int64_t h = begin; h < end; ++h) {
@@ -86,9 +102,9 @@ void absorb_queries(const MlaWeights& w, const Step& step, const Context& c) {
                         {.x = {.data = q.data + h * head_dim * bytes, .stride = q.stride},
                          .y = absorbed,
                          .ldy = rank,
-                         .tokens = step.tokens()},
+                         .tokens = tokens},
                         worker);
-      for (std::int64_t t = 0; t < step.tokens(); ++t) {
+      for (std::int64_t t = 0; t < tokens; ++t) {
         std::byte* row = c.a.q_latent + (t * heads + h) * dim * bytes;
         round_row(c, absorbed + t * rank, row, rank);
         round_row(c, c.a.q + (t * heads + h) * head_dim + c.config.qk_nope_head_dim, row + rank * bytes, dim - rank);
@@ -97,17 +113,17 @@ void absorb_queries(const MlaWeights& w, const Step& step, const Context& c) {
   });
 }
 
-// a.heads [T, H, v]: o_h = W_uv,h z_h.
-void expand_values(const MlaWeights& w, const Step& step, const Context& c) {
+// a.heads [queries, H, v]: o_h = W_uv,h z_h.
+void expand_values(const MlaWeights& w, std::int64_t tokens, const Context& c) {
   const std::int64_t heads = c.config.num_attention_heads, rank = c.config.kv_lora_rank, v = c.config.v_head_dim;
-  const Region region{.name = "expand values", .count = heads, .item = head_work(w_uv(w, c.config, 0), step.tokens())};
+  const Region region{.name = "expand values", .count = heads, .item = head_work(w_uv(w, c.config, 0), tokens)};
   parallel(c, region, [&](std::int64_t begin, std::int64_t end, int worker) {
     for (std::int64_t h = begin; h < end; ++h) {
       linear_rows(c, w_uv(w, c.config, h),
                   {.x = {.data = c.a.z + h * rank * c.operand_bytes(), .stride = heads * rank},
                    .y = c.a.heads + h * v,
                    .ldy = heads * v,
-                   .tokens = step.tokens()},
+                   .tokens = tokens},
                   0, v, worker);
     }
   });
@@ -115,15 +131,17 @@ void expand_values(const MlaWeights& w, const Step& step, const Context& c) {
 
 }  // namespace
 
-void mla_forward(const MlaWeights& w, Operand x, std::int64_t layer, const Step& step, const Context& c) {
-  project_down(w, x, step, c);
-  append_latents(w, layer, step, c);
-  project_queries(w, step, c);
-  absorb_queries(w, step, c);
-  attend(layer, {step, nullptr, step.tokens()}, c);
-  expand_values(w, step, c);
-  const Operand o = round_rows(c, c.a.heads, step.tokens(), w.o.cols, c.a.operand);
-  linear(c, "o", o, step.tokens(), {{.w = w.o, .y = c.a.delta}});
+void mla_forward(const MlaWeights& w, Operand x, std::int64_t layer, const Queries& queries, const Context& c) {
+  const std::int64_t count = queries.count;
+  project_down(w, x, queries, c);
+  append_latents(w, layer, queries.step, c);
+  if (count == 0) return;
+  project_queries(w, queries, c);
+  absorb_queries(w, count, c);
+  attend(layer, queries, c);
+  expand_values(w, count, c);
+  const Operand o = round_rows(c, c.a.heads, count, w.o.cols, c.a.operand);
+  linear(c, "o", o, count, {{.w = w.o, .y = c.a.delta}});
 }
 
 }  // namespace baltoro::model

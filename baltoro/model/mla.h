@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "baltoro/model/context.h"
+#include "baltoro/model/attention.h"
 
 namespace baltoro::model {
 
@@ -11,7 +11,8 @@ namespace baltoro::model {
 //   [c_kv | k_pe] = W_kva x; the cache keeps rmsnorm(c_kv) and RoPE(k_pe)
 //   q_latent_h = [W_uk,h^T q_nope_h | RoPE(q_pe_h)], z_h = softmax(scale q_latent_h . cache) cache[0:R]
 //   delta = W_o concat_h(W_uv,h z_h)
-// Reads x [T, D], the normed rows, appends T rows of `layer` to the cache, writes a.delta [T, D].
-void mla_forward(const MlaWeights& w, Operand x, std::int64_t layer, const Step& step, const Context& c);
+// Reads x [T, D], the normed rows in a.operand, appends T rows of `layer` to the cache, writes a.delta [queries, D]:
+// only the wanted tokens go on behind the cache. Overwrites a.operand.
+void mla_forward(const MlaWeights& w, Operand x, std::int64_t layer, const Queries& queries, const Context& c);
 
 }  // namespace baltoro::model
