@@ -100,9 +100,9 @@ template <class Op>
 void score_block(const std::byte* rows, std::int64_t row_bytes, const float* queries, std::int64_t words, Ahead ahead,
                  float* scores) {
   for (std::int64_t p = 0; p < kAttendBlock; p += kTileOnes) {
-    Tile acc;
-    clear(acc);
-    product<Op, 8>(rows + p * row_bytes, row_bytes, 8, queries, words / 2, ahead, acc);
+    Tile<kTileOnes> acc;
+    clear<kTileOnes>(acc);
+    product<Op, 8, kTileOnes>(rows + p * row_bytes, row_bytes, 8, queries, words / 2, ahead, acc);
     ahead.data += words / 2 / kUnrolled * ahead.lines * 64;
     for (int i = 0; i < kTileOnes; ++i) store(scores + (p + i) * kGroup, add_pairs(acc[i][0], acc[i][1]));
   }
@@ -153,9 +153,9 @@ template <class Op>
 void mix_slice(const float* slice, const float* weights, std::int64_t words, bool first, const float* correction,
                std::int64_t columns, float* z) {
   for (std::int64_t q = 0; q < kGroup; q += kTileOnes) {
-    Tile acc;
-    clear(acc);
-    product<Op, 4>(reinterpret_cast<const std::byte*>(weights + q), 4, kGroup * 4, slice, words, {}, acc);
+    Tile<kTileOnes> acc;
+    clear<kTileOnes>(acc);
+    product<Op, 4, kTileOnes>(reinterpret_cast<const std::byte*>(weights + q), 4, kGroup * 4, slice, words, {}, acc);
     for (int i = 0; i < kTileOnes; ++i) {
       float* to = z + (q + i) * columns;
       for (int v = 0; v < 2; ++v) {

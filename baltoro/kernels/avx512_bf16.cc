@@ -73,6 +73,7 @@ namespace {
 #include "baltoro/kernels/linear_dp-inl.h"
 #include "baltoro/kernels/linear_dp_calls-inl.h"
 #include "baltoro/kernels/product-inl.h"
+#include "baltoro/kernels/product_dp-inl.h"
 #include "baltoro/kernels/attend-inl.h"
 #include "baltoro/kernels/attend_dp-inl.h"
 // clang-format on
@@ -89,6 +90,13 @@ void linear_bf16(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t
     return linear_codes<F8Codes>(w, args, row_begin, row_end, scratch);
   }
   avx512_kernels().linear_bf16(w, args, row_begin, row_end, scratch);  // weights that BF16 cannot hold exactly
+}
+
+void linear_transposed_bf16(const MatrixView& w, const LinearArgs<bf16>& args, std::byte* scratch) {
+  if (w.format == WeightFormat::kBF16 && w.rows % 2 == 0 && w.rows <= kTransposedRows) {
+    return transposed_pairs(w, args);
+  }
+  avx512_kernels().linear_transposed_bf16(w, args, scratch);  // in f32
 }
 
 }  // namespace
@@ -108,6 +116,7 @@ Kernels make_table() {
   Kernels table = avx512_kernels();
   table.isa = Isa::kAvx512Bf16;
   table.linear_bf16 = avx512_bf16::linear_bf16;
+  table.linear_transposed_bf16 = avx512_bf16::linear_transposed_bf16;
   table.attend_bf16 = avx512_bf16::attend_bf16;
   return table;
 }

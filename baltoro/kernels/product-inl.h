@@ -7,13 +7,15 @@ struct MultiplySingles {  // f32 by f32
   [[gnu::always_inline]] static F multiply_add(F acc, F lanes, F one) { return fma(one, lanes, acc); }
 };
 
-// Accumulators a tile takes: P ones beside two vectors of lanes.
+// Ones a full tile takes beside two vectors of lanes: enough accumulators to hide the latency of an operation.
 constexpr int kTileOnes = kLanes / 2;
-using Tile = F[kTileOnes][2];
+template <int P>
+using Tile = F[P][2];
 // Steps whose addresses are computed at once.
 constexpr int kUnrolled = kLanes == 16 ? 4 : 2;
 
-[[gnu::always_inline]] inline void clear(Tile& acc) {
+template <int P>
+[[gnu::always_inline]] inline void clear(Tile<P>& acc) {
   for (auto& row : acc) row[0] = row[1] = zero();
 }
 
@@ -25,9 +27,9 @@ struct Ahead {
 
 // One is kBytes long (4: a lane, 8: two), one[p][k] at ones + p * row + k * step bytes, lanes[k] at lanes + k * 2
 // vectors.
-template <class Op, int kBytes>
+template <class Op, int kBytes, int P>
 [[gnu::always_inline]] inline void product(const std::byte* ones, std::int64_t row, std::int64_t step,
-                                           const float* lanes, std::int64_t steps, Ahead ahead, Tile& acc) {
+                                           const float* lanes, std::int64_t steps, Ahead ahead, Tile<P>& acc) {
   constexpr std::int64_t kRow = 2 * kLanes;
   std::int64_t k = 0;
   for (; k + kUnrolled <= steps; k += kUnrolled, lanes += kUnrolled * kRow) {
@@ -38,7 +40,7 @@ template <class Op, int kBytes>
       values[u][1] = load_f32(lanes + u * kRow + kLanes);
     }
 #pragma GCC unroll 8  // or else acc lives in memory
-    for (int p = 0; p < kTileOnes; ++p) {
+    for (int p = 0; p < P; ++p) {
       const std::byte* from = ones + p * row + k * step;
       for (int u = 0; u < kUnrolled; ++u) {
         const F one = load_same<kBytes>(from + u * step);
@@ -49,7 +51,7 @@ template <class Op, int kBytes>
   }
   for (; k < steps; ++k, lanes += kRow) {
 #pragma GCC unroll 8
-    for (int p = 0; p < kTileOnes; ++p) {
+    for (int p = 0; p < P; ++p) {
       const F one = load_same<kBytes>(ones + p * row + k * step);
       acc[p][0] = Op::multiply_add(acc[p][0], load_f32(lanes), one);
       acc[p][1] = Op::multiply_add(acc[p][1], load_f32(lanes + kLanes), one);
