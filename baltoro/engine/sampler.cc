@@ -4,7 +4,9 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
 
@@ -18,44 +20,58 @@ constexpr float kLargest = std::numeric_limits<float>::max();
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 constexpr std::int32_t kMaxTop = 20;
 
-// Likelier first; of equals the lower id.
-struct Better {
-  const float* logits;
-  bool operator()(TokenId a, TokenId b) const { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; }
-};
+constexpr std::size_t kRun = 256;  // ids whose weights have one sum
 
 std::size_t at(TokenId id) { return static_cast<std::size_t>(id); }
 
-Status check_finite(std::span<const float> logits) {
-  bool finite = true;
-  for (float logit : logits) finite &= std::fabs(logit) <= kLargest;
-  if (finite) [[likely]]
-    return {};
-  const auto bad =
-      std::find_if(logits.begin(), logits.end(), [](float logit) { return !(std::fabs(logit) <= kLargest); });
-  return Error{Errc::kInternal, fmt::format("[sampler] finite logits needed, the model gave {} for token {}",
-                                            static_cast<double>(*bad), bad - logits.begin())};
+// Likelier first; of equals the lower id.
+struct Better {
+  std::span<const float> logits;
+  bool operator()(TokenId a, TokenId b) const {
+    const float left = logits[at(a)], right = logits[at(b)];
+    return left != right ? left > right : a < b;
+  }
+};
+
+// Weights of up to 1, in bins of equal exponent and high mantissa bits: heavier weights lie in higher bins.
+constexpr int kBinShift = 20;
+constexpr std::size_t kBins = (0x3F800000u >> kBinShift) + 2;  // 1 and what rounding puts above it
+std::size_t bin_of(float weight) {
+  return std::min<std::size_t>(std::bit_cast<std::uint32_t>(weight) >> kBinShift, kBins - 1);
+}
+
+const kernels::Kernels& machine_kernels() {
+  const auto isa = kernels::choose_isa();
+  BALTORO_CHECK(isa.ok(), "an instruction set, as the decoder has one");
+  return kernels::kernels(*isa);
 }
 
 }  // namespace
 
-Sampler::Sampler(std::int64_t vocab_size) {
+Sampler::Sampler(std::int64_t vocab_size) : kernels_(machine_kernels()) {
   const auto size = static_cast<std::size_t>(vocab_size);
+  const std::size_t runs = (size + kRun - 1) / kRun;
   logits_.resize(size);
   weights_.resize(size);
+  sums_.resize(runs);
+  heads_.resize(runs);
   counts_.resize(size);
   touched_.reserve(size);
   kept_.reserve(size);
-  select_.reserve(size);
   allowed_.resize((size + 63) / 64);
   top_.resize(kMaxTop);
 }
 
-Status Sampler::load(std::span<const float> logits) {
+Result<float> Sampler::finite_maximum(std::span<const float> logits) const {
   BALTORO_CHECK(logits.size() == logits_.size(), "one logit for each id");
-  BALTORO_TRY_STATUS(check_finite(logits));
-  std::copy(logits.begin(), logits.end(), logits_.begin());
-  return {};
+  bool finite = false;
+  const float maximum = kernels_.maximum(logits.data(), std::ssize(logits), &finite);
+  if (finite) [[likely]]
+    return maximum;
+  const auto bad =
+      std::find_if(logits.begin(), logits.end(), [](float logit) { return !(std::fabs(logit) <= kLargest); });
+  return Error{Errc::kInternal, fmt::format("[sampler] finite logits needed, the model gave {} for token {}",
+                                            static_cast<double>(*bad), bad - logits.begin())};
 }
 
 void Sampler::add_bias(const SamplingParams& params) {
@@ -107,114 +123,157 @@ Status Sampler::mask(TokenMask& mask, std::int64_t tokens_left) {
 }
 
 Result<TokenId> Sampler::sample(const SampleInput& input) {
-  BALTORO_TRY_STATUS(load(input.logits));
-  add_bias(input.params);
-  penalize(input);
-  if (input.mask != nullptr) BALTORO_TRY_STATUS(mask(*input.mask, input.tokens_left));
-  if (input.params.temperature == 0) return best();
+  const SamplingParams& params = input.params;
+  BALTORO_TRY(float maximum, finite_maximum(input.logits));
+  std::span<const float> logits = input.logits;
+  if (!params.logit_bias.empty() || params.repetition_penalty != 1.0f || params.frequency_penalty != 0 ||
+      params.presence_penalty != 0 || input.mask != nullptr) {
+    std::copy(logits.begin(), logits.end(), logits_.begin());
+    logits = logits_;
+    add_bias(params);
+    penalize(input);
+    if (input.mask != nullptr) BALTORO_TRY_STATUS(mask(*input.mask, input.tokens_left));
+    maximum = kernels_.maximum(logits.data(), std::ssize(logits), nullptr);
+  }
+  if (params.temperature == 0) {
+    return static_cast<TokenId>(std::find(logits.begin(), logits.end(), maximum) - logits.begin());
+  }
   const std::int64_t index = static_cast<std::int64_t>(input.tokens.size()) - input.tokens_prompt;
-  return draw(input.params, uniform_draw(input.seed, input.choice, index));
+  return draw(logits, maximum, params, uniform_draw(input.seed, input.choice, index));
 }
 
-TokenId Sampler::best() const {
-  return static_cast<TokenId>(std::max_element(logits_.begin(), logits_.end()) - logits_.begin());
-}
-
-TokenId Sampler::draw(const SamplingParams& params, double uniform) {
-  kept_.clear();
-  for (std::size_t id = 0; id < logits_.size(); ++id)
-    if (logits_[id] != kNever) kept_.push_back(static_cast<TokenId>(id));
-  if (params.top_k > 0) keep_top_k(params.top_k);
-  double total = weigh(params.temperature);
-  if (params.top_p < 1) {
-    keep_top_p(params.top_p * total);
+TokenId Sampler::draw(std::span<const float> logits, float maximum, const SamplingParams& params, double uniform) {
+  if (params.top_k > 0 && at(params.top_k) < logits.size()) {
+    keep_best(logits, at(params.top_k));  // best first
+    for (Candidate& c : kept_) c.weight = std::exp((double{logits[at(c.id)]} - maximum) / params.temperature);
+    if (params.top_p < 1) cut_top_p(params.top_p);
+    std::sort(kept_.begin(), kept_.end(), [](const Candidate& a, const Candidate& b) { return a.id < b.id; });
+  } else {
+    weigh(logits, maximum, params.temperature);
+    if (params.top_p >= 1 && params.min_p <= 0) return draw_any(uniform);
+    keep_top_p(logits, params.top_p);
   }
   if (params.min_p > 0)  // the best candidate weighs 1
-    std::erase_if(kept_, [&](TokenId id) { return weights_[at(id)] < double{params.min_p}; });
-  total = 0;
-  for (TokenId id : kept_) total += weights_[at(id)];
-  const double target = uniform * total;
-  double sum = 0;
-  TokenId drawn = kept_.front();
-  for (TokenId id : kept_) {
-    if (weights_[at(id)] == 0) continue;
-    drawn = id;  // the last of any weight, should rounding leave the sum short of the target
-    sum += weights_[at(id)];
-    if (sum > target) break;
+    std::erase_if(kept_, [&](const Candidate& c) { return c.weight < double{params.min_p}; });
+  return draw_kept(uniform);
+}
+
+// weights_ of all ids, the best one's is 1, and their sums.
+void Sampler::weigh(std::span<const float> logits, float maximum, float temperature) {
+  kernels_.softmax_weights(logits.data(), maximum, temperature, weights_.data(), std::ssize(logits));
+  for (std::size_t run = 0; run < sums_.size(); ++run) {
+    const std::size_t begin = run * kRun, end = std::min(begin + kRun, weights_.size());
+    double sums[4] = {};  // side by side: a sum waits for the one before it
+    for (std::size_t i = begin; i < end; ++i) sums[i % 4] += double{weights_[i]};
+    sums_[run] = sums[0] + sums[1] + (sums[2] + sums[3]);
+  }
+}
+
+// kept_ = the best `count` ids, best first, weights not set. As many runs have a highest logit of at least the bound,
+// so that at least `count` ids reach it, and few more.
+void Sampler::keep_best(std::span<const float> logits, std::size_t count) {
+  float bound = kNever;
+  if (count < heads_.size()) {
+    for (std::size_t run = 0; run < heads_.size(); ++run) {
+      const std::size_t begin = run * kRun, end = std::min(begin + kRun, logits.size());
+      heads_[run] = kernels_.maximum(&logits[begin], static_cast<std::int64_t>(end - begin), nullptr);
+    }
+    std::nth_element(heads_.begin(), heads_.begin() + static_cast<std::ptrdiff_t>(count) - 1, heads_.end(),
+                     std::greater<>());
+    bound = heads_[count - 1];
+  }
+  kept_.clear();
+  for (std::size_t id = 0; id < logits.size(); ++id)
+    if (logits[id] >= bound) kept_.push_back({static_cast<TokenId>(id), 0});
+  const auto better = [&](const Candidate& a, const Candidate& b) { return Better{logits}(a.id, b.id); };
+  const auto last = kept_.begin() + static_cast<std::ptrdiff_t>(std::min(count, kept_.size()));
+  std::nth_element(kept_.begin(), last - 1, kept_.end(), better);
+  kept_.erase(last, kept_.end());
+  std::sort(kept_.begin(), kept_.end(), better);
+}
+
+// Of kept_, best first, the shortest run whose weights reach p of the whole (the one that crosses it included).
+void Sampler::cut_top_p(double p) {
+  double total = 0, sum = 0;
+  for (const Candidate& c : kept_) total += c.weight;
+  std::size_t n = 0;
+  while (n < kept_.size() && (n == 0 || sum < p * total)) sum += kept_[n++].weight;
+  kept_.resize(n);
+}
+
+// kept_ = the shortest run of best ids whose weights reach p of all, in order of id. Sums of bins find the bin where
+// that happens; only its ids are sorted.
+void Sampler::keep_top_p(std::span<const float> logits, double p) {
+  double bins[kBins] = {}, total = 0, above = 0;
+  for (const float weight : weights_) bins[bin_of(weight)] += double{weight};
+  for (const double bin : bins) total += bin;
+  const double target = p < 1 ? p * total : 2 * total;  // out of reach: all
+  std::size_t last_bin = kBins - 1;
+  while (last_bin > 0 && (bins[last_bin] == 0 || above + bins[last_bin] < target)) above += bins[last_bin--];
+  const auto collect = [&](auto keep) {
+    kept_.clear();
+    for (std::size_t i = 0; i < weights_.size(); ++i) {
+      const auto id = static_cast<TokenId>(i);
+      if (keep(bin_of(weights_[i]), id)) kept_.push_back({id, double{weights_[i]}});
+    }
+  };
+  const Better better{logits};
+  collect([&](std::size_t bin, TokenId) { return bin == last_bin; });
+  std::sort(kept_.begin(), kept_.end(), [&](const Candidate& a, const Candidate& b) { return better(a.id, b.id); });
+  TokenId last = -1;
+  for (const Candidate& c : kept_) {
+    if (last >= 0 && above >= target) break;
+    above += c.weight;
+    last = c.id;
+  }
+  collect([&](std::size_t bin, TokenId id) { return bin > last_bin || (bin == last_bin && !better(last, id)); });
+}
+
+// kept_ in order of id.
+TokenId Sampler::draw_kept(double uniform) {
+  double total = 0, sum = 0;
+  for (const Candidate& c : kept_) total += c.weight;
+  TokenId drawn = kept_.front().id;
+  for (const Candidate& c : kept_) {
+    if (c.weight == 0) continue;
+    drawn = c.id;  // the last of any weight, should rounding leave the sum short of the target
+    sum += c.weight;
+    if (sum > uniform * total) break;
   }
   return drawn;
 }
 
-// Sets weights_ of the candidates, the best one's to 1, and returns their sum.
-double Sampler::weigh(float temperature) {
-  float most = kNever;
-  for (TokenId id : kept_) most = std::max(most, logits_[at(id)]);
-  double total = 0;
-  for (TokenId id : kept_) {
-    const double weight = std::exp((double{logits_[at(id)]} - most) / temperature);
-    weights_[at(id)] = weight;
-    total += weight;
+TokenId Sampler::draw_any(double uniform) const {
+  const double target = uniform * std::accumulate(sums_.begin(), sums_.end(), 0.0);
+  double before = 0;
+  std::size_t run = 0, found = 0;  // the run that crosses the target, or the last of any weight
+  for (double sum = 0; run < sums_.size() && sum <= target; ++run) {
+    if (sums_[run] == 0) continue;
+    found = run;
+    before = sum;
+    sum += sums_[run];
   }
-  return total;
-}
-
-// Drops every candidate that is worse than `last`.
-void Sampler::keep_up_to(TokenId last) {
-  const Better better{logits_.data()};
-  std::erase_if(kept_, [&](TokenId id) { return better(last, id); });
-}
-
-void Sampler::keep_top_k(std::int32_t k) {
-  if (at(k) >= kept_.size()) return;
-  const Better better{logits_.data()};
-  select_.assign(kept_.begin(), kept_.end());
-  const auto last = select_.begin() + (k - 1);
-  std::nth_element(select_.begin(), last, select_.end(), better);
-  keep_up_to(*last);
-}
-
-// Keeps the shortest run of best candidates whose weights reach `target` (the one that crosses it included). A run of
-// candidates lighter than (total - target) / V each cannot reach what is outside of it, so those are left out at once;
-// the rest is halved towards the crossing, in linear time.
-void Sampler::keep_top_p(double target) {
-  double total = 0;
-  for (TokenId id : kept_) total += weights_[at(id)];
-  const double light = std::max(0.0, total - target) / static_cast<double>(kept_.size());
-  select_.clear();
-  for (TokenId id : kept_)
-    if (weights_[at(id)] >= light) select_.push_back(id);
-  if (select_.empty()) return;
-  const Better better{logits_.data()};
-  auto begin = select_.begin(), end = select_.end();
-  double above = 0;
-  while (end - begin > 1) {
-    const auto middle = begin + (end - begin) / 2;
-    std::nth_element(begin, middle, end, better);
-    double sum = above;
-    for (auto it = begin; it != middle; ++it) sum += weights_[at(*it)];
-    if (sum >= target) {
-      end = middle;
-    } else {
-      above = sum;
-      begin = middle;
-    }
+  std::size_t drawn = found * kRun;
+  const std::size_t end = std::min(drawn + kRun, weights_.size());
+  double sum = before;
+  for (std::size_t id = drawn; id < end; ++id) {
+    if (weights_[id] == 0) continue;
+    drawn = id;
+    sum += double{weights_[id]};
+    if (sum > target) break;
   }
-  keep_up_to(*begin);
+  return static_cast<TokenId>(drawn);
 }
 
 Result<Logprobs> Sampler::logprobs(std::span<const float> logits, TokenId token, std::int32_t top) {
-  BALTORO_TRY_STATUS(check_finite(logits));
-  const double most = *std::max_element(logits.begin(), logits.end());
-  double total = 0;
-  for (float logit : logits) total += std::exp(logit - most);
-  const double log_total = most + std::log(total);
+  BALTORO_TRY(const float maximum, finite_maximum(logits));
+  weigh(logits, maximum, 1);
+  const double log_total = double{maximum} + std::log(std::accumulate(sums_.begin(), sums_.end(), 0.0));
   const auto logprob = [&](TokenId id) { return static_cast<float>(logits[at(id)] - log_total); };
   const auto count = std::min({at(top), at(kMaxTop), logits.size()});
-  select_.resize(logits.size());
-  std::iota(select_.begin(), select_.end(), 0);
-  kept_.resize(count);
-  std::partial_sort_copy(select_.begin(), select_.end(), kept_.begin(), kept_.end(), Better{logits.data()});
-  for (std::size_t i = 0; i < count; ++i) top_[i] = {.token = kept_[i], .logprob = logprob(kept_[i])};
+  kept_.clear();
+  if (count > 0) keep_best(logits, count);
+  for (std::size_t i = 0; i < count; ++i) top_[i] = {.token = kept_[i].id, .logprob = logprob(kept_[i].id)};
   return Logprobs{.logprob = logprob(token), .top = std::span(top_).first(count)};
 }
 

@@ -7,6 +7,7 @@
 
 #include "baltoro/base/result.h"
 #include "baltoro/engine/request.h"
+#include "baltoro/kernels/kernels.h"
 
 namespace baltoro::engine {
 
@@ -30,8 +31,8 @@ struct Logprobs {
 
 // Draws the next token from logits. The result is a function of the input alone, never of what was drawn before or
 // beside it. Order: logit_bias; repetition, then frequency and presence penalties; mask; temperature; top_k; top_p;
-// min_p; then the inverse of the cumulative distribution, in order of id. O(V) expected; scratch is held, so that a
-// draw allocates nothing. One thread.
+// min_p; then the inverse of the cumulative distribution, in order of id. A few passes over V; scratch is held, so that
+// a draw allocates nothing. One thread.
 class Sampler {
  public:
   explicit Sampler(std::int64_t vocab_size);
@@ -42,24 +43,31 @@ class Sampler {
   Result<Logprobs> logprobs(std::span<const float> logits, TokenId token, std::int32_t top);
 
  private:
-  Status load(std::span<const float> logits);
+  struct Candidate {
+    TokenId id;
+    double weight;  // exp((logit - max) / temperature)
+  };
+  Result<float> finite_maximum(std::span<const float> logits) const;
   void add_bias(const SamplingParams& params);
   void penalize(const SampleInput& input);
   void forget_counts();
   Status mask(TokenMask& mask, std::int64_t tokens_left);
-  TokenId draw(const SamplingParams& params, double uniform);
-  void keep_top_k(std::int32_t k);
-  void keep_top_p(double p);
-  void keep_up_to(TokenId last);
-  double weigh(float temperature);
-  TokenId best() const;
+  TokenId draw(std::span<const float> logits, float maximum, const SamplingParams& params, double uniform);
+  void weigh(std::span<const float> logits, float maximum, float temperature);
+  void keep_best(std::span<const float> logits, std::size_t count);
+  void cut_top_p(double p);
+  void keep_top_p(std::span<const float> logits, double p);
+  TokenId draw_kept(double uniform);
+  TokenId draw_any(double uniform) const;
 
+  const kernels::Kernels& kernels_;
   std::vector<float> logits_;         // [V], adjusted
-  std::vector<double> weights_;       // [V] by id: exp((logit - max) / temperature)
+  std::vector<float> weights_;        // [V] by id
+  std::vector<double> sums_;          // of the weights of each run of kRun ids
   std::vector<std::int32_t> counts_;  // [V], zero between calls
   std::vector<TokenId> touched_;      // ids with a count
-  std::vector<TokenId> kept_;         // candidates in order of id
-  std::vector<TokenId> select_;       // scratch of the selections
+  std::vector<Candidate> kept_;       // candidates, [V] at most
+  std::vector<float> heads_;          // highest logit of each run
   std::vector<std::uint64_t> allowed_;
   std::vector<TokenLogprob> top_;
 };

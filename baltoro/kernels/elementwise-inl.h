@@ -35,6 +35,34 @@ void silu_mul(const float* gate, const float* up, float* y, std::int64_t n) {
   if (i < n) store(y + i, silu_times(load_f32(gate + i, n - i), load_f32(up + i, n - i)), n - i);
 }
 
+float largest(const float* x, std::int64_t n, bool* finite) {
+  F highest[4], none[4];  // 0 x is NaN where x is not finite
+  for (int k = 0; k < 4; ++k) highest[k] = set1(x[0]), none[k] = zero();
+  std::int64_t i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    for (int k = 0; k < 4; ++k) {
+      const F value = load_f32(x + i + k * kLanes);
+      highest[k] = max(highest[k], value);
+      none[k] = fma(value, zero(), none[k]);
+    }
+  }
+  float most = max_of_lanes(max(max(highest[0], highest[1]), max(highest[2], highest[3])));
+  float nothing = sum_of_lanes(add(add(none[0], none[1]), add(none[2], none[3])));
+  for (; i < n; ++i) {
+    most = x[i] > most ? x[i] : most;
+    nothing += x[i] * 0.0f;
+  }
+  if (finite != nullptr) *finite = nothing == 0;
+  return most;
+}
+
+void softmax_weights(const float* x, float maximum, float temperature, float* y, std::int64_t n) {
+  const F most = set1(maximum), scale = set1(temperature);
+  std::int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(y + i, exp(div(sub(load_f32(x + i), most), scale)));
+  if (i < n) store(y + i, exp(div(sub(load_f32(x + i, n - i), most), scale)), n - i);
+}
+
 void add(const float* x, float* y, std::int64_t n) {
   std::int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) store(y + i, add(load_f32(y + i), load_f32(x + i)));

@@ -107,6 +107,50 @@ TEST_P(ElementwiseTest, SiluMulKeepsNan) {
   EXPECT_EQ(y[3], INFINITY);
 }
 
+TEST_P(ElementwiseTest, MaximumIsExactAndSeesWhatIsNotFinite) {
+  for (const std::int64_t n : kLengths) {
+    if (n == 0) continue;
+    auto x = random_floats(n, rng);
+    for (float& value : x) value -= 5;  // padding would be larger
+    bool finite = false;
+    EXPECT_EQ(table().maximum(x.data(), n, &finite), *std::max_element(x.begin(), x.end()));
+    EXPECT_TRUE(finite);
+    for (const float bad : {NAN, INFINITY, -INFINITY}) {
+      auto with = x;
+      with[static_cast<std::size_t>(random_below(rng, n))] = bad;
+      finite = true;
+      const float most = table().maximum(with.data(), n, &finite);
+      EXPECT_FALSE(finite);
+      if (!std::isnan(bad)) {
+        EXPECT_EQ(most, *std::max_element(with.begin(), with.end()));
+      }
+    }
+  }
+}
+
+// The difference and the quotient round to within 2 units of the exponent, exp to 2 ulp (four units) of its value.
+TEST_P(ElementwiseTest, SoftmaxWeightsWithinTheComputedBound) {
+  const auto x = random_floats(3001, rng, 20);
+  const float most = *std::max_element(x.begin(), x.end());
+  for (const float temperature : {1.0f, 0.31f, 7.0f}) {
+    std::vector<float> y(x.size() + 1, kGuard);
+    table().softmax_weights(x.data(), most, temperature, y.data(), std::ssize(x));
+    double worst = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const double exponent = (double{x[i]} - double{most}) / double{temperature};
+      const double bound = (4.01 + 2.01 * std::fabs(exponent)) * kUnit * std::exp(exponent) + 0x1p-126;
+      worst = std::max(worst, std::fabs(double{y[i]} - std::exp(exponent)) / bound);
+    }
+    EXPECT_LE(worst, 1);
+    EXPECT_EQ(y.back(), kGuard);
+  }
+  const float ends[] = {-INFINITY, 3};
+  float y[2] = {};
+  table().softmax_weights(ends, 3, 1e-40f, y, 2);
+  EXPECT_EQ(y[0], 0);
+  EXPECT_EQ(y[1], 1);
+}
+
 TEST_P(ElementwiseTest, AddIsExact) {
   for (const std::int64_t n : kLengths) {
     const auto x = random_floats(n, rng);

@@ -107,6 +107,10 @@ struct Kernels {
   void (*rmsnorm)(const float* x, const float* w, float eps, float* y, std::int64_t n) = nullptr;
   // y[i] = silu(gate[i]) * up[i], silu(a) = a / (1 + exp(-a)). y may alias gate or up. exp within 2 ulp of libm's.
   void (*silu_mul)(const float* gate, const float* up, float* y, std::int64_t n) = nullptr;
+  // The largest of x [n], n > 0, where no x is NaN. *finite (or null): whether all are finite.
+  float (*maximum)(const float* x, std::int64_t n, bool* finite) = nullptr;
+  // y[i] = exp((x[i] - maximum) / temperature), temperature > 0, x at most `maximum`. exp as above; 0 below 2e-46.
+  void (*softmax_weights)(const float* x, float maximum, float temperature, float* y, std::int64_t n) = nullptr;
   void (*add)(const float* x, float* y, std::int64_t n) = nullptr;     // y += x
   void (*to_bf16)(const float* x, bf16* y, std::int64_t n) = nullptr;  // nearest even
   // Row `row` of W, widened: the embedding look-up.

@@ -133,6 +133,21 @@ void silu_mul(const float* gate, const float* up, float* y, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) y[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
 }
 
+float largest(const float* x, std::int64_t n, bool* finite) {
+  float most = x[0];
+  bool all = true;
+  for (std::int64_t i = 0; i < n; ++i) {
+    most = std::max(most, x[i]);
+    all &= std::isfinite(x[i]);
+  }
+  if (finite != nullptr) *finite = all;
+  return most;
+}
+
+void softmax_weights(const float* x, float maximum, float temperature, float* y, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) y[i] = std::exp((x[i] - maximum) / temperature);
+}
+
 void add(const float* x, float* y, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) y[i] += x[i];
 }
@@ -161,6 +176,8 @@ constexpr Kernels kTable{.isa = Isa::kScalar,
                          .attend_finish = attend_finish,
                          .rmsnorm = rmsnorm,
                          .silu_mul = silu_mul,
+                         .maximum = largest,
+                         .softmax_weights = softmax_weights,
                          .add = add,
                          .to_bf16 = to_bf16,
                          .copy_row = copy_row,
