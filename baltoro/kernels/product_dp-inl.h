@@ -54,8 +54,49 @@ void transposed_tile(const float* slice, std::int64_t rows, std::int64_t c, std:
   }
 }
 
+// Columns [c, c + 32 S) of one token (S = 1: `columns` of them), rows interleaved in registers: the bits of the above.
+template <int S>
+void transposed_alone(const MatrixView& w, std::int64_t c, std::int64_t columns, const LinearArgs<bf16>& args,
+                      std::int64_t t) {
+  const auto* x = reinterpret_cast<const std::byte*>(x_row(args, t));
+  Tile<S> acc;
+  clear<S>(acc);
+  for (std::int64_t r = 0; r < w.rows; r += 2) {
+    const std::byte* row = w.data + r * w.row_bytes() + c * 2;
+    const F one = load_same<4>(x + r * 2);
+#pragma GCC unroll 8
+    for (int s = 0; s < S; ++s) {
+      const std::byte* from = row + s * kStep * 2;
+      const bool whole = S > 1 || columns == kStep;
+      const Pairs first = whole ? load_pairs(from) : load_pairs(from, columns);
+      const Pairs second = whole ? load_pairs(from + w.row_bytes()) : load_pairs(from + w.row_bytes(), columns);
+      for (int v = 0; v < 2; ++v) {
+        const Pairs order = _mm512_load_si512(kPairOrder.index + v * 32);
+        const Pairs lanes = _mm512_permutex2var_epi16(first, order, second);
+        acc[s][v] = MultiplyPairs::multiply_add(acc[s][v], _mm512_castsi512_ps(lanes), one);
+      }
+    }
+  }
+  float sums[S * kStep];
+  for (int s = 0; s < S; ++s) {
+    store(sums + s * kStep, acc[s][0]);
+    store(sums + s * kStep + kLanes, acc[s][1]);
+  }
+  store_dots(args, t, c, sums, S == 1 ? columns : S * kStep);
+}
+
+// Tokens that are not worth a packed slice.
+inline void transposed_few(const MatrixView& w, const LinearArgs<bf16>& args) {
+  for (std::int64_t t = 0; t < args.tokens; ++t) {
+    std::int64_t c = 0;
+    for (; c + 8 * kStep <= w.cols; c += 8 * kStep) transposed_alone<8>(w, c, kStep, args, t);
+    for (; c < w.cols; c += kStep) transposed_alone<1>(w, c, w.cols - c < kStep ? w.cols - c : kStep, args, t);
+  }
+}
+
 // y = x W of a BF16 weight with an even number of rows, at most kTransposedRows.
 void transposed_pairs(const MatrixView& w, const LinearArgs<bf16>& args) {
+  if (args.tokens < 4) return transposed_few(w, args);
   alignas(64) float slice[kTransposedRows / 2 * kStep];
   for (std::int64_t c = 0; c < w.cols; c += kStep) {
     const std::int64_t columns = w.cols - c < kStep ? w.cols - c : kStep;
