@@ -151,7 +151,7 @@ TokenId Sampler::draw(std::span<const float> logits, float maximum, const Sampli
   } else {
     weigh(logits, maximum, params.temperature);
     if (params.top_p >= 1 && params.min_p <= 0) return draw_any(uniform);
-    keep_top_p(logits, params.top_p);
+    params.top_p < 1 ? keep_top_p(logits, params.top_p) : keep_heavier(params.min_p);
   }
   if (params.min_p > 0)  // the best candidate weighs 1
     std::erase_if(kept_, [&](const Candidate& c) { return c.weight < double{params.min_p}; });
@@ -201,13 +201,20 @@ void Sampler::cut_top_p(double p) {
   kept_.resize(n);
 }
 
+// kept_ = the ids of at least that weight.
+void Sampler::keep_heavier(double least) {
+  kept_.clear();
+  for (std::size_t id = 0; id < weights_.size(); ++id)
+    if (double{weights_[id]} >= least) kept_.push_back({static_cast<TokenId>(id), double{weights_[id]}});
+}
+
 // kept_ = the shortest run of best ids whose weights reach p of all, in order of id. Sums of bins find the bin where
 // that happens; only its ids are sorted.
 void Sampler::keep_top_p(std::span<const float> logits, double p) {
   double bins[kBins] = {}, total = 0, above = 0;
   for (const float weight : weights_) bins[bin_of(weight)] += double{weight};
   for (const double bin : bins) total += bin;
-  const double target = p < 1 ? p * total : 2 * total;  // out of reach: all
+  const double target = p * total;
   std::size_t last_bin = kBins - 1;
   while (last_bin > 0 && (bins[last_bin] == 0 || above + bins[last_bin] < target)) above += bins[last_bin--];
   const auto collect = [&](auto keep) {

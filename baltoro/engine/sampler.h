@@ -56,6 +56,7 @@ class Sampler {
   void weigh(std::span<const float> logits, float maximum, float temperature);
   void keep_best(std::span<const float> logits, std::size_t count);
   void cut_top_p(double p);
+  void keep_heavier(double least);
   void keep_top_p(std::span<const float> logits, double p);
   TokenId draw_kept(double uniform);
   TokenId draw_any(double uniform) const;

@@ -48,7 +48,7 @@ const bool kRegistered = [] {
   add("top_p_0.95", {.temperature = 1, .top_p = 0.95f});
   add("top_p_0.95_hot", {.temperature = 2, .top_p = 0.95f});
   add("min_p_0.01", {.temperature = 1, .min_p = 0.01f});
-  add("penalties", {.temperature = 1, .frequency_penalty = 0.1f, .presence_penalty = 0.1f});
+  add("penalties", {.temperature = 1, .presence_penalty = 0.1f, .frequency_penalty = 0.1f});
   benchmark::RegisterBenchmark("logprobs_5", logprobs)->Unit(benchmark::kMicrosecond);
   return true;
 }();
