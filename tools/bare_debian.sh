@@ -5,6 +5,8 @@
 # (default: ./test). Takes the mirror and apt's settings from this machine. ../shared is bound read-only where it exists.
 set -eu
 [ $# -ge 1 ] || { sed -n '3,5p' "$0"; exit 2; }
+# Mounts of a namespace of our own end with it, however we end: no root is ever left behind with this machine's /dev in it.
+[ -n "${BALTORO_OWN_MOUNTS:-}" ] || BALTORO_OWN_MOUNTS=1 exec unshare --mount --propagation private sh "$0" "$@"
 dir=$1
 shift
 [ $# -gt 0 ] || set -- ./test
@@ -16,9 +18,7 @@ mkdir -p "$dir"
 
 root=$(mktemp -d "$dir/root.XXXXXX")
 finish() {
-  for point in src/shared dev proc; do
-    if mountpoint -q "$root/$point"; then umount -R "$root/$point" 2>/dev/null || umount -R -l "$root/$point"; fi
-  done
+  umount -R -l "$root/src/shared" "$root/dev" "$root/proc" 2>/dev/null || true
   rm -rf --one-file-system "$root"
 }
 trap finish EXIT INT TERM
