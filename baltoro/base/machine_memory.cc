@@ -1,42 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "baltoro/base/machine_memory.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <charconv>
 #include <string_view>
 
 #include "baltoro/base/file.h"
+#include "baltoro/base/kernel_file.h"
 
 namespace baltoro {
 namespace {
-
-constexpr std::size_t kMaxBytes = 1 << 20;
-
-// Kernel files have no size of their own: read until the end.
-std::optional<std::string> read_kernel_file(const std::string& path) {
-  const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd.open()) return std::nullopt;
-  std::string content;
-  char buffer[4096];
-  ssize_t got = 0;
-  while (content.size() < kMaxBytes && (got = ::read(fd.get(), buffer, sizeof buffer)) > 0) {
-    content.append(buffer, static_cast<std::size_t>(got));
-  }
-  if (got < 0) return std::nullopt;
-  return content;
-}
-
-std::optional<std::int64_t> leading_number(std::string_view text) {
-  const std::size_t digit = text.find_first_not_of(" \t");
-  if (digit == std::string_view::npos) return std::nullopt;
-  text.remove_prefix(digit);
-  std::int64_t value = 0;
-  if (std::from_chars(text.data(), text.data() + text.size(), value).ec != std::errc()) return std::nullopt;
-  return value;
-}
 
 // The number after `key` at the start of a line.
 std::optional<std::int64_t> find_number(std::string_view text, std::string_view key) {
@@ -50,50 +22,25 @@ std::optional<std::int64_t> find_number(std::string_view text, std::string_view 
   return std::nullopt;
 }
 
-// One version's file names.
-struct Controller {
-  std::string mount;  // where the hierarchy is
-  std::string path;   // this process's group in it
+// The names of one version's files and counters.
+struct Names {
   const char* limit;
   const char* usage;
   const char* inactive;
   const char* active;
 };
+constexpr Names kUnified{"memory.max", "memory.current", "inactive_file ", "active_file "};
+constexpr Names kOld{"memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file ", "total_active_file "};
 
-std::optional<Controller> find_controller(const std::string& root) {
-  const auto groups = read_kernel_file(root + "/proc/self/cgroup");
-  if (!groups) return std::nullopt;
-  std::optional<Controller> found;
-  std::string_view rest = *groups;
-  while (!rest.empty()) {
-    const std::string_view line = rest.substr(0, rest.find('\n'));
-    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
-    const std::size_t first = line.find(':');
-    const std::size_t second = first == std::string_view::npos ? first : line.find(':', first + 1);
-    if (second == std::string_view::npos) continue;
-    const std::string_view controllers = line.substr(first + 1, second - first - 1);
-    const std::string path(line.substr(second + 1));
-    if (controllers.empty() && !found) {
-      found =
-          Controller{root + "/sys/fs/cgroup", path, "memory.max", "memory.current", "inactive_file ", "active_file "};
-    } else if (controllers == "memory") {  // a hybrid system limits memory in the old hierarchy
-      found = Controller{root + "/sys/fs/cgroup/memory", path,
-                         "memory.limit_in_bytes",        "memory.usage_in_bytes",
-                         "total_inactive_file ",         "total_active_file "};
-    }
-  }
-  return found;
-}
-
-void apply_group(const Controller& controller, const std::string& dir, MachineMemory& memory) {
-  const auto limit_text = read_kernel_file(join_path(dir, controller.limit));
+void apply_group(const Names& names, const std::string& dir, MachineMemory& memory) {
+  const auto limit_text = read_kernel_file(join_path(dir, names.limit));
   const auto limit = limit_text ? leading_number(*limit_text) : std::nullopt;  // "max" is no number
   if (!limit || *limit <= 0 || *limit >= memory.total) return;
-  const auto usage_text = read_kernel_file(join_path(dir, controller.usage));
+  const auto usage_text = read_kernel_file(join_path(dir, names.usage));
   const std::int64_t usage = usage_text ? leading_number(*usage_text).value_or(0) : 0;
   const std::string stat = read_kernel_file(join_path(dir, "memory.stat")).value_or("");
   const std::int64_t cache =
-      find_number(stat, controller.inactive).value_or(0) + find_number(stat, controller.active).value_or(0);
+      find_number(stat, names.inactive).value_or(0) + find_number(stat, names.active).value_or(0);
   const std::int64_t available = std::clamp<std::int64_t>(*limit - usage + std::min(cache, usage), 0, *limit);
   if (memory.cgroup_limit && memory.cgroup_available <= available) return;
   memory.cgroup_limit = *limit;
@@ -114,12 +61,9 @@ Result<MachineMemory> machine_memory(const std::string& root) {
     return Error{Errc::kCorrupt, "[memory] " + root + "/proc/meminfo: MemTotal and MemAvailable expected"};
   }
   MachineMemory memory{.total = *total * 1024, .available = *available * 1024};
-  const auto controller = find_controller(root);
-  if (!controller) return memory;
-  for (std::string path = controller->path;; path.resize(path.find_last_of('/'))) {
-    apply_group(*controller, controller->mount + path, memory);
-    if (path.find('/') == std::string::npos) break;
-  }
+  const auto groups = control_groups("memory", root);
+  if (!groups) return memory;
+  for (const std::string& folder : groups->folders) apply_group(groups->unified ? kUnified : kOld, folder, memory);
   return memory;
 }
 

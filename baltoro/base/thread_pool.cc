@@ -4,54 +4,74 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <system_error>
 #include <thread>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "baltoro/base/check.h"
+#include "baltoro/base/thread_control.h"
 
 namespace baltoro {
 namespace {
 
+using std::chrono::microseconds;
+
 constexpr int kMostThreads = 1024;
-constexpr std::chrono::microseconds kSpin{50};  // longer than the serial steps between two layers' parallel steps
+constexpr int kTeamWorkers = 8;             // that share one counter: about the cores of one L3
+constexpr microseconds kSpin{50};           // longer than the serial steps between two layers' parallel steps
+constexpr microseconds kLongestSpin{1000};  // longer than what lies between two tokens' steps
+constexpr microseconds kLookAgain{200};     // between looks at one who keeps us waiting
 
-// The CPUs this thread may run on, ascending; empty when the kernel's mask is larger than ours.
-std::vector<int> affinity_cpus() {
-  std::vector<int> cpus;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) != 0) return cpus;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
-  }
-  return cpus;
-}
+struct alignas(64) Worker {
+  std::thread thread;  // none for the caller
+  int team = 0;
+  int home = -1;              // the CPU it is pinned to; its own thread's to change
+  microseconds spin = kSpin;  // its own thread's
+  std::atomic<bool> inside{false};
+  std::atomic<bool> moved{false};  // away from home, by one who waited for it
+  std::atomic<bool> started{false};
+  pid_t id = 0;  // before `started`; the caller's: before `inside`
+  clockid_t clock = 0;
+};
 
-void pin_to(int cpu) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(cpu, &set);
-  sched_setaffinity(0, sizeof(set), &set);  // a refusal costs speed only
-}
+struct alignas(64) Team {
+  std::atomic<std::int64_t> next{0};  // ranges of its share handed out
+  int first_worker = 0;
+  int node = 0;
+  std::vector<int> order;  // itself, the teams of its node, the others
+};
 
-void pause_cpu() { __builtin_ia32_pause(); }
-
-// Polls `done` for about kSpin; true as soon as it holds.
-template <typename Done>
-bool spin_until(const Done& done) {
-  const auto deadline = std::chrono::steady_clock::now() + kSpin;
-  do {
-    for (int i = 0; i < 64; ++i) {
-      if (done()) return true;
-      pause_cpu();
+std::vector<Team> make_teams(const std::vector<WorkerPlace>& places, std::vector<int>& team_of) {
+  std::vector<std::pair<int, int>> begins;  // first worker, node
+  for (int worker = 0; worker < static_cast<int>(places.size()); ++worker) {
+    const int node = places[static_cast<std::size_t>(worker)].node;
+    if (begins.empty() || begins.back().second != node || worker - begins.back().first == kTeamWorkers) {
+      begins.emplace_back(worker, node);
     }
-  } while (std::chrono::steady_clock::now() < deadline);
-  return done();
+    team_of.push_back(static_cast<int>(begins.size()) - 1);
+  }
+  const auto count = static_cast<int>(begins.size());
+  std::vector<Team> teams(begins.size());
+  for (int team = 0; team < count; ++team) {
+    Team& made = teams[static_cast<std::size_t>(team)];
+    std::tie(made.first_worker, made.node) = begins[static_cast<std::size_t>(team)];
+    for (const bool same_node : {true, false}) {
+      for (int i = 0; i < count; ++i) {
+        const int other = (team + i) % count;
+        if ((begins[static_cast<std::size_t>(other)].second == made.node) == same_node) made.order.push_back(other);
+      }
+    }
+  }
+  return teams;
 }
 
 }  // namespace
@@ -66,25 +86,51 @@ struct ThreadPool::Impl {
   struct Job {
     std::int64_t count = 0;
     std::int64_t grain = 1;
+    std::int64_t ranges = 0;
     Trampoline trampoline = nullptr;
     const void* context = nullptr;
   };
 
   Job job;
-  alignas(64) std::atomic<std::int64_t> next{0};   // first index not handed out
   alignas(64) std::atomic<std::uint32_t> gate{0};  // kOpen | workers inside
+  std::atomic<bool> caller_sleeps{false};          // until the gate is empty
   alignas(64) std::atomic<std::uint32_t> epoch{0};
+  alignas(64) std::atomic<int> sleepers{0};  // workers waiting for an epoch
+  std::atomic<bool> swapping{false};         // one worker at a time helps the caller
+  CpuMask caller_mask;                       // of the thread that calls
+  std::atomic<int> caller_cpu{-1};           // the one that no worker has, if pinned
   std::atomic<bool> stop{false};
   std::atomic<bool> busy{false};
-  bool spin = true;
-  std::vector<std::thread> workers;
+  bool spin = true;    // workers have CPUs enough
+  bool pinned = true;  // one to each
+  std::vector<WorkerPlace> places;
+  std::vector<Team> teams;
+  std::vector<Worker> workers;  // [0] is the caller
+  int size = 1;                 // workers there are; places may be more when the system gave no more threads
+
+  // First range of a team's share.
+  std::int64_t share_begin(int team) const {
+    if (team == static_cast<int>(teams.size())) return job.ranges;
+    const auto all = static_cast<std::int64_t>(places.size());
+    const std::int64_t before = teams[static_cast<std::size_t>(team)].first_worker;
+    return job.ranges / all * before + job.ranges % all * before / all;
+  }
+
+  void take_share(int team, int worker) {
+    const std::int64_t first = share_begin(team), ranges = share_begin(team + 1) - first;
+    std::atomic<std::int64_t>& next = teams[static_cast<std::size_t>(team)].next;
+    while (next.load(std::memory_order_relaxed) < ranges) {
+      if (worker == 0) keep_caller_away();
+      const std::int64_t range = next.fetch_add(1, std::memory_order_relaxed);
+      if (range >= ranges) return;
+      const std::int64_t begin = (first + range) * job.grain;
+      job.trampoline(job.context, begin, begin + std::min(job.grain, job.count - begin), worker);
+    }
+  }
 
   void take_ranges(int worker) {
-    for (;;) {
-      const std::int64_t begin = next.fetch_add(job.grain, std::memory_order_relaxed);
-      if (begin >= job.count) return;
-      job.trampoline(job.context, begin, std::min(begin + job.grain, job.count), worker);
-    }
+    const int team = workers[static_cast<std::size_t>(worker)].team;
+    for (const int other : teams[static_cast<std::size_t>(team)].order) take_share(other, worker);
   }
 
   bool enter() {
@@ -96,89 +142,212 @@ struct ThreadPool::Impl {
   }
 
   void leave() {
-    if (gate.fetch_sub(1, std::memory_order_release) == 1) gate.notify_one();  // closed, and the last one inside
+    const bool last = gate.fetch_sub(1) == 1;  // closed, and the last one inside
+    if (last && caller_sleeps.load()) wake_all(gate);
   }
 
-  void wait_for_epoch(std::uint32_t last) {
-    if (spin && spin_until([&] { return epoch.load(std::memory_order_acquire) != last; })) return;
-    epoch.wait(last, std::memory_order_acquire);
+  // Puts a worker whose CPU is taken in the middle of a range on this one, which waits for it. True if there was one.
+  bool take_over_workers() {
+    bool any = false;
+    const int here = sched_getcpu();
+    for (std::size_t i = 1; pinned && here >= 0 && i < static_cast<std::size_t>(size); ++i) {
+      Worker& worker = workers[i];
+      if (!worker.inside.load(std::memory_order_acquire) || worker.moved.load() || !off_cpu(worker.clock)) continue;
+      move_to(worker.id, CpuMask::of({&here, 1}));
+      worker.moved.store(true);
+      any = true;
+    }
+    return any;
+  }
+
+  // Puts the caller on `cpu`, free to be moved on from there, if its own mask has it.
+  bool steer_caller(int cpu) {
+    const Worker& caller = workers[0];
+    if (!caller_mask.has(cpu)) return false;
+    move_to(caller.id, CpuMask::of({&cpu, 1}));
+    move_to(caller.id, caller_mask);
+    return true;
+  }
+
+  // By the caller, before each of its ranges: off the CPU of a worker, where the system may put it at any time, and
+  // where systems that fill one CPU before the next leave it.
+  void keep_caller_away() {
+    const int cpu = caller_cpu.load(std::memory_order_relaxed);
+    if (pinned && sched_getcpu() != cpu) steer_caller(cpu);
+  }
+
+  // The other way round: the caller's CPU is taken while this worker's is idle. They change places.
+  void change_with_caller(Worker& self) {
+    const Worker& caller = workers[0];
+    if (!pinned || swapping.exchange(true)) return;
+    const int mine = self.home;
+    if (caller.inside.load(std::memory_order_acquire) && off_cpu(caller.clock) && steer_caller(mine)) {
+      self.home = caller_cpu.exchange(mine);
+      move_to(0, CpuMask::of({&self.home, 1}));
+    }
+    swapping.store(false);
+  }
+
+  void wait_for_epoch(Worker& self, std::uint32_t last) {
+    const auto arrived = [&] { return epoch.load(std::memory_order_acquire) != last; };
+    const auto begin = std::chrono::steady_clock::now();
+    if (spin && spin_until(arrived, self.spin)) return;
+    while (!arrived()) {
+      const bool caller_works = spin && workers[0].inside.load(std::memory_order_acquire);
+      if (caller_works) change_with_caller(self);
+      sleepers.fetch_add(1);
+      sleep_while(epoch, last, caller_works ? kLookAgain : kForever);
+      sleepers.fetch_sub(1);
+    }
+    const auto waited = std::chrono::duration_cast<microseconds>(std::chrono::steady_clock::now() - begin);
+    self.spin = waited < kLongestSpin ? std::clamp(2 * waited, kSpin, kLongestSpin) : std::max(self.spin / 2, kSpin);
   }
 
   void wait_for_empty_gate() {
-    if (spin && spin_until([&] { return gate.load(std::memory_order_acquire) == 0; })) return;
-    for (;;) {
+    const auto empty = [this] { return gate.load(std::memory_order_acquire) == 0; };
+    if (spin && spin_until(empty, kSpin)) return;
+    bool taken_over = false;
+    for (int look = 0; !empty(); ++look) {
+      if (spin && !taken_over) {
+        taken_over = take_over_workers();
+        if (!taken_over && look < 8 && spin_until(empty, kSpin)) return;
+      }
       const std::uint32_t inside = gate.load(std::memory_order_acquire);
       if (inside == 0) return;
-      gate.wait(inside, std::memory_order_acquire);
+      caller_sleeps.store(true);
+      sleep_while(gate, inside, spin && !taken_over ? kLookAgain : kForever);
+      caller_sleeps.store(false);
     }
   }
 
-  void work(int worker) {
+  void work(int number) {
+    Worker& self = workers[static_cast<std::size_t>(number)];
+    self.id = gettid();
+    pthread_getcpuclockid(pthread_self(), &self.clock);
+    const std::vector<int>& cpus = places[static_cast<std::size_t>(number)].cpus;
+    if (!cpus.empty()) move_to(0, CpuMask::of(cpus));
+    self.started.store(true);
+    self.started.notify_one();
     std::uint32_t last = 0;
     for (;;) {
-      wait_for_epoch(last);
+      if (self.moved.load(std::memory_order_relaxed)) {
+        self.moved.store(false);
+        move_to(0, CpuMask::of({&self.home, 1}));
+      }
+      wait_for_epoch(self, last);
       last = epoch.load(std::memory_order_acquire);
       if (stop.load(std::memory_order_acquire)) return;
       if (!enter()) continue;
-      take_ranges(worker);
+      self.inside.store(true, std::memory_order_relaxed);
+      take_ranges(number);
+      self.inside.store(false, std::memory_order_release);
       leave();
     }
   }
+
+  // Who calls, and from where.
+  void begin_caller() {
+    Worker& caller = workers[0];
+    thread_local const pid_t id = gettid();
+    if (caller.id != id) {
+      while (swapping.exchange(true)) pause_cpu();  // somebody may still look at the caller before
+      caller.id = id;
+      pthread_getcpuclockid(pthread_self(), &caller.clock);
+      caller_mask = CpuMask::of_this_thread();
+      swapping.store(false);
+    }
+    caller.inside.store(true, std::memory_order_release);
+  }
+
+  void step(const Job& next) {
+    job = next;
+    job.ranges = (job.count - 1) / job.grain + 1;
+    for (Team& team : teams) team.next.store(0, std::memory_order_relaxed);
+    begin_caller();
+    gate.fetch_or(kOpen, std::memory_order_release);
+    epoch.fetch_add(1);
+    if (sleepers.load() > 0) wake_all(epoch);
+    take_ranges(0);
+    workers[0].inside.store(false, std::memory_order_release);
+    gate.fetch_and(~kOpen, std::memory_order_relaxed);
+    wait_for_empty_gate();
+  }
 };
 
-ThreadPool::ThreadPool(int threads) : impl_(std::make_unique<Impl>()) {
-  const std::vector<int> cpus = affinity_cpus();
-  const int cores = std::max(1, static_cast<int>(cpus.size()));
-  const int size = std::min(threads <= 0 ? cores : threads, kMostThreads);
-  const bool pinned = size <= static_cast<int>(cpus.size());
-  impl_->spin = pinned;  // spinning without a core of one's own only takes time from those who work
+namespace {
+
+std::vector<WorkerPlace> places_here(PoolOptions options) {
+  options.threads = std::min(options.threads, kMostThreads);
+  auto places = place_workers(cpu_facts(), options);
+  BALTORO_CHECK(places.ok(), "options that place_workers accepts");
+  return *std::move(places);
+}
+
+bool one_cpu_each(const std::vector<WorkerPlace>& places) {
+  return std::all_of(places.begin(), places.end(), [](const WorkerPlace& place) { return place.cpus.size() == 1; });
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(const PoolOptions& options) : ThreadPool(places_here(options)) {}
+
+ThreadPool::ThreadPool(std::vector<WorkerPlace> places) : impl_(std::make_unique<Impl>()) {
+  BALTORO_CHECK(!places.empty(), "a place for the caller");
+  if (places.size() > kMostThreads) places.resize(kMostThreads);
+  Impl& impl = *impl_;
+  std::vector<int> team_of;
+  impl.teams = make_teams(places, team_of);
+  impl.workers = std::vector<Worker>(places.size());
+  // Spinning without a core of one's own only takes time from those who work.
+  impl.spin = std::none_of(places.begin(), places.end(), [](const WorkerPlace& place) { return place.cpus.empty(); });
+  impl.pinned = one_cpu_each(places);
+  if (impl.pinned) impl.caller_cpu = places[0].cpus[0];
+  impl.places = std::move(places);
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);  // signals are for the program's own threads
-  for (int worker = 1; worker < size; ++worker) {
-    const int cpu = pinned ? cpus[static_cast<std::size_t>(worker)] : -1;
+  for (std::size_t i = 0; i < impl.workers.size(); ++i) impl.workers[i].team = team_of[i];
+  for (int number = 1; number < static_cast<int>(impl.workers.size()); ++number) {
+    Worker& worker = impl.workers[static_cast<std::size_t>(number)];
+    if (impl.pinned) worker.home = impl.places[static_cast<std::size_t>(number)].cpus[0];
     try {
-      impl_->workers.emplace_back([impl = impl_.get(), worker, cpu] {
-        if (cpu >= 0) pin_to(cpu);
-        impl->work(worker);
-      });
+      worker.thread = std::thread([impl = &impl, number] { impl->work(number); });
     } catch (const std::system_error&) {
       break;  // the system gives no more threads: work with those we have
     }
+    impl.size = number + 1;
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  for (int number = 1; number < impl.size; ++number) {
+    impl.workers[static_cast<std::size_t>(number)].started.wait(false);
+  }
 }
 
 ThreadPool::~ThreadPool() {
   impl_->stop.store(true, std::memory_order_release);
-  impl_->epoch.fetch_add(1, std::memory_order_release);
-  impl_->epoch.notify_all();
-  for (std::thread& worker : impl_->workers) worker.join();
+  impl_->epoch.fetch_add(1);
+  wake_all(impl_->epoch);
+  for (Worker& worker : impl_->workers) {
+    if (worker.thread.joinable()) worker.thread.join();
+  }
 }
 
-int ThreadPool::size() const { return static_cast<int>(impl_->workers.size()) + 1; }
+int ThreadPool::size() const { return impl_->size; }
+int ThreadPool::node_of(int worker) const { return impl_->places[static_cast<std::size_t>(worker)].node; }
 
 void ThreadPool::run(std::int64_t count, std::int64_t grain, Trampoline trampoline, const void* context) {
   BALTORO_CHECK(grain > 0, "parallel_for needs a positive grain");
-  Impl& impl = *impl_;
-  BALTORO_CHECK(!impl.busy.exchange(true, std::memory_order_acquire),
+  BALTORO_CHECK(!impl_->busy.exchange(true, std::memory_order_acquire),
                 "parallel_for inside parallel_for, or two callers");
-  if (impl.workers.empty() || count <= grain) {
+  if (impl_->size == 1 || count <= grain) {
     for (std::int64_t begin = 0; begin < count; begin += grain) {
       trampoline(context, begin, std::min(begin + grain, count), 0);
     }
   } else {
-    impl.job = {.count = count, .grain = grain, .trampoline = trampoline, .context = context};
-    impl.next.store(0, std::memory_order_relaxed);
-    impl.gate.fetch_or(Impl::kOpen, std::memory_order_release);
-    impl.epoch.fetch_add(1, std::memory_order_release);
-    impl.epoch.notify_all();
-    impl.take_ranges(0);
-    impl.gate.fetch_and(~Impl::kOpen, std::memory_order_relaxed);
-    impl.wait_for_empty_gate();
+    impl_->step({.count = count, .grain = grain, .trampoline = trampoline, .context = context});
   }
-  impl.busy.store(false, std::memory_order_release);
+  impl_->busy.store(false, std::memory_order_release);
 }
 
 }  // namespace baltoro

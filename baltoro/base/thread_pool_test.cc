@@ -87,6 +87,77 @@ TEST(ThreadPool, AnIdlePoolUsesNoCpu) {
   EXPECT_LT(micros(after) - micros(before), 30000);  // 300 ms of even one spinning thread would be 300000
 }
 
+// Two nodes of two workers: every worker begins in its own node's half.
+TEST(ThreadPool, EachNodeReadsItsShare) {
+  ThreadPool pool(std::vector<WorkerPlace>{{.node = 0}, {.node = 0}, {.node = 1}, {.node = 1}});
+  ASSERT_EQ(pool.size(), 4);
+  for (int step = 0; step < 200; ++step) {
+    std::atomic<int> inside{0};
+    std::array<int, 4> node{};
+    pool.parallel_for(40, 10, [&](std::int64_t begin, std::int64_t, int worker) {
+      node[static_cast<std::size_t>(begin / 10)] = pool.node_of(worker);
+      ++inside;
+      while (inside.load() < 4) std::this_thread::yield();
+    });
+    EXPECT_EQ(node, (std::array<int, 4>{0, 0, 1, 1})) << "step " << step;
+  }
+}
+
+// One worker a node. The caller's first range lasts until all others are done: the other node does its own share, then
+// what is left of the caller's.
+TEST(ThreadPool, ANodeHelpsAnotherOnlyAtTheEnd) {
+  ThreadPool pool(std::vector<WorkerPlace>{{.node = 0}, {.node = 1}});
+  for (int step = 0; step < 200; ++step) {
+    std::atomic<int> done{0};
+    std::atomic<bool> begun{false};
+    std::vector<std::int64_t> order;  // of worker 1's ranges
+    pool.parallel_for(20, 1, [&](std::int64_t begin, std::int64_t, int worker) {
+      if (worker == 0) {
+        begun = true;
+        while (done.load() < 19) std::this_thread::yield();
+      } else {
+        while (!begun.load()) std::this_thread::yield();
+        order.push_back(begin);
+      }
+      ++done;
+    });
+    std::vector<std::int64_t> expected;
+    for (int i = 10; i < 20; ++i) expected.push_back(i);
+    for (int i = 1; i < 10; ++i) expected.push_back(i);
+    EXPECT_EQ(order, expected) << "step " << step;
+  }
+}
+
+// Far more workers than one team has, of uneven nodes; every index once.
+TEST(ThreadPool, TeamsCoverEveryIndexOnce) {
+  std::vector<WorkerPlace> places;
+  for (int i = 0; i < 29; ++i) places.push_back({.node = i < 11 ? 0 : i < 12 ? 1 : 2});
+  ThreadPool pool(places);
+  for (const std::int64_t count : {1, 2, 3, 28, 29, 30, 1000, 4097}) {
+    std::vector<int> seen(static_cast<std::size_t>(count), 0);
+    pool.parallel_for(count, 3, [&](std::int64_t begin, std::int64_t end, int) {
+      for (std::int64_t i = begin; i < end; ++i) ++seen[static_cast<std::size_t>(i)];
+    });
+    EXPECT_EQ(seen, std::vector<int>(static_cast<std::size_t>(count), 1));
+  }
+}
+
+// Callers may change between steps; each is worker 0 in its own.
+TEST(ThreadPool, CallersTakeTurns) {
+  ThreadPool pool(2);
+  std::int64_t sum = 0;
+  for (int i = 0; i < 20; ++i) {
+    std::thread([&] {
+      std::array<std::int64_t, 2> part{};
+      pool.parallel_for(100, 1, [&](std::int64_t begin, std::int64_t, int worker) {
+        part[static_cast<std::size_t>(worker)] += begin;
+      });
+      sum += part[0] + part[1];
+    }).join();
+  }
+  EXPECT_EQ(sum, 20 * 4950);
+}
+
 TEST(ThreadPool, PoolsComeAndGo) {
   for (int i = 0; i < 50; ++i) {
     ThreadPool pool(1 + i % 5);
