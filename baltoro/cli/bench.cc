@@ -35,7 +35,7 @@ void print(const std::string& text) { (void)std::fwrite(text.data(), 1, text.siz
 Result<MachineProbe> make_probe(const BenchOptions& options) {
   std::int64_t bytes = options.plan.probe_bytes;
   if (bytes == 0) bytes = options.quick ? kQuickProbeBytes : default_probe_bytes();
-  return MachineProbe::create(options.model.threads, bytes);
+  return MachineProbe::create({.threads = options.model.threads, .cpus = options.model.cpus}, bytes);
 }
 
 BenchPlan plan_of(const BenchOptions& options, const model::ModelConfig& config) {
@@ -43,6 +43,7 @@ BenchPlan plan_of(const BenchOptions& options, const model::ModelConfig& config)
   plan.decoder.math = options.model.math;
   plan.decoder.latent_norm_eps = options.model.latent_norm_eps;
   plan.decoder.threads = options.model.threads;
+  plan.decoder.cpus = options.model.cpus;
   plan.force_memory = options.model.force_memory;
   plan.show_progress = !options.quiet;
   plan.profile = options.profile;
@@ -186,7 +187,7 @@ void add_bench(CLI::App& app) {
   compare.add_option("b", options->b, "The second report")->required()->type_name("B.json");
   CLI::App& machine = *bench.add_subcommand("machine", "The machine's rates alone");
   add_probe_options(machine, *options);
-  machine.add_option("--threads", options->model.threads, "Threads (0: all cores)")->check(CLI::Range(0, 4096));
+  add_thread_options(machine, options->model);
   machine.add_flag("--brief", options->brief, "One pass of each on all threads: as beside each figure");
   for (CLI::App* sub : {&compare, &machine}) {
     sub->add_option("--format", options->format, "Output")->check(CLI::IsMember({"table", "json"}));

@@ -31,7 +31,7 @@ BenchPlan small_plan() {
 }
 
 Result<BenchReport> run_small(const BenchPlan& plan) {
-  BALTORO_TRY(MachineProbe probe, MachineProbe::create(2, 8 << 20));
+  BALTORO_TRY(MachineProbe probe, MachineProbe::create({.threads = 2}, 8 << 20));
   return run_bench(ledger(), plan, probe);
 }
 
@@ -150,7 +150,7 @@ TEST(BenchRow, SharesAreOfTheLimitBesideEachPass) {
 }
 
 TEST(MachineProbe, RatesArePlausible) {
-  auto probe = MachineProbe::create(2, 8 << 20);
+  auto probe = MachineProbe::create({.threads = 2}, 8 << 20);
   ASSERT_TRUE(probe.ok()) << probe.error().message;
   const MachinePeaks peaks = probe->peaks();
   EXPECT_EQ(peaks.threads, 2);

@@ -15,6 +15,7 @@ Result<llm::LocalOptions> local_options(const ModelOptions& options) {
   local.math = options.math;
   local.latent_norm_eps = options.latent_norm_eps;
   local.threads = options.threads;
+  local.cpus = options.cpus;
   local.context_tokens = options.context;
   local.force_memory = options.force_memory;
   if (options.family.empty()) return local;

@@ -80,6 +80,7 @@ Result<TeacherForcingResult> run_model(const LogitsOptions& options) {
   run.decoder.math = options.model.math;
   run.decoder.latent_norm_eps = options.model.latent_norm_eps;
   run.decoder.threads = options.model.threads;
+  run.decoder.cpus = options.model.cpus;
   run.force_memory = options.model.force_memory;
   if (run.window_tokens == 0) run.window_tokens = options.model.context;
   return teacher_force(std::move(weights), tokens, run);

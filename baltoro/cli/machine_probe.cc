@@ -81,15 +81,16 @@ std::int64_t default_probe_bytes() {
   return std::clamp<std::int64_t>(memory->usable() / 8, 64 << 20, kMost);
 }
 
-Result<MachineProbe> MachineProbe::create(int threads, std::int64_t buffer_bytes) {
+Result<MachineProbe> MachineProbe::create(const PoolOptions& pool, std::int64_t buffer_bytes) {
   constexpr auto kPage = static_cast<std::int64_t>(kHugePage);
   const std::int64_t bytes = std::max(kPage, buffer_bytes / kPage * kPage);
   BALTORO_TRY(HugeBuffer buffer, HugeBuffer::create(static_cast<std::size_t>(bytes)));
-  return MachineProbe(threads, std::move(buffer));
+  BALTORO_TRY(std::vector<WorkerPlace> places, place_workers(cpu_facts(), pool));
+  return MachineProbe(std::move(places), std::move(buffer));
 }
 
-MachineProbe::MachineProbe(int threads, HugeBuffer buffer)
-    : pool_(std::make_unique<ThreadPool>(threads)), buffer_(std::move(buffer)) {
+MachineProbe::MachineProbe(std::vector<WorkerPlace> places, HugeBuffer buffer)
+    : pool_(std::make_unique<ThreadPool>(std::move(places))), buffer_(std::move(buffer)) {
   const std::int64_t before = anonymous_huge_bytes();
   std::byte* const data = buffer_.data();
   pool_->parallel_for(buffer_bytes(), kReadGrain, [&](std::int64_t begin, std::int64_t end, int) {

@@ -36,8 +36,8 @@ double rate_of(const PeakRates& peaks, Arithmetic arithmetic);
 // between. One thread at a time.
 class MachineProbe {
  public:
-  // threads as for ThreadPool. kResourceExhausted when the buffer cannot be had.
-  static Result<MachineProbe> create(int threads, std::int64_t buffer_bytes);
+  // Threads and CPUs as place_workers has them. kResourceExhausted when the buffer cannot be had.
+  static Result<MachineProbe> create(const PoolOptions& pool, std::int64_t buffer_bytes);
 
   // Best of several passes of each; about two seconds and a read of the buffer a pass.
   MachinePeaks peaks();
@@ -52,7 +52,7 @@ class MachineProbe {
   std::int64_t buffer_bytes() const { return static_cast<std::int64_t>(buffer_.size()); }
 
  private:
-  MachineProbe(int threads, HugeBuffer buffer);
+  MachineProbe(std::vector<WorkerPlace> places, HugeBuffer buffer);
   PeakRates rates(ThreadPool& pool);
   std::unique_ptr<ThreadPool> pool_;
   HugeBuffer buffer_;

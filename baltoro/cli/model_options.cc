@@ -4,10 +4,23 @@
 #include <CLI/CLI.hpp>
 #include <string>
 
+#include "baltoro/base/cpu_list.h"
 #include "baltoro/cli/default_model.h"
 #include "baltoro/text/chat_format.h"
 
 namespace baltoro::cli {
+
+void add_thread_options(CLI::App& app, ModelOptions& options) {
+  app.add_option("--threads", options.threads, "Threads (0: one per CPU)")->check(CLI::Range(0, 4096))->type_name("N");
+  app.add_option_function<std::string>(
+         "--cpus", [&options](const std::string& list) { options.cpus = *parse_cpu_list(list); },
+         "CPUs to run on, one thread each, as in 0-3,8 (default: all this process may use)")
+      ->check([](const std::string& list) {
+        const auto cpus = parse_cpu_list(list);
+        return cpus.ok() ? std::string() : cpus.error().message;
+      })
+      ->type_name("LIST");
+}
 
 void add_model_options(CLI::App& app, ModelOptions& options, ChatFlags chat) {
   app.add_option("dir", options.dir, "Model folder as released (default: $BALTORO_MODEL, else the bundled model)")
@@ -26,7 +39,7 @@ void add_model_options(CLI::App& app, ModelOptions& options, ChatFlags chat) {
          },
          "Epsilon of the two latent norms: the config's (the default), or 1e-6 as Hugging Face's code")
       ->check(CLI::IsMember({"config", "hf"}));
-  app.add_option("--threads", options.threads, "Threads (0: all cores)")->check(CLI::Range(0, 4096))->type_name("N");
+  add_thread_options(app, options);
   app.add_option("--context", options.context, "Tokens one conversation may hold (0: the model's limit)")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 24))
       ->type_name("N");

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "baltoro/base/result.h"
 #include "baltoro/model/math.h"
@@ -18,14 +19,18 @@ struct ModelOptions {
   std::string dir;  // empty: default_model_dir()
   model::Math math = model::Math::kExact;
   model::LatentNormEps latent_norm_eps = model::LatentNormEps::kConfig;
-  int threads = 0;            // 0: all cores of the affinity mask
+  int threads = 0;            // 0: one per CPU of the affinity mask, or of `cpus`
   std::int64_t context = 0;   // positions of one sequence; 0: the model's
   std::string family;         // chat format; empty: guessed from the folder
   bool force_memory = false;  // load although the plan says that it does not fit
+  std::vector<int> cpus;      // to run on; empty: those of the affinity mask
 };
 
-// Adds the positional DIR (required or not), --math, --latent-norm-eps, --threads, --context and --force-memory; with
-// chat also --family.
+// --threads and --cpus.
+void add_thread_options(CLI::App& app, ModelOptions& options);
+
+// Adds the positional DIR (required or not), --math, --latent-norm-eps, --threads, --cpus, --context and
+// --force-memory; with chat also --family.
 enum class ChatFlags : bool { kNo, kYes };
 void add_model_options(CLI::App& app, ModelOptions& options, ChatFlags chat);
 

@@ -37,13 +37,14 @@ TEST(ModelOptions, FlagsAreRead) {
   EXPECT_EQ(parse_model({}, options), "");
   EXPECT_EQ(options.math, model::Math::kExact);
   EXPECT_EQ(parse_model({"some/dir", "--math", "f32", "--latent-norm-eps", "hf", "--threads", "3", "--context", "4096",
-                         "--family", "k2.5", "--force-memory"},
+                         "--cpus", "8,0-2", "--family", "k2.5", "--force-memory"},
                         options),
             "");
   EXPECT_EQ(options.dir, "some/dir");
   EXPECT_EQ(options.math, model::Math::kF32);
   EXPECT_EQ(options.latent_norm_eps, model::LatentNormEps::kHf);
   EXPECT_EQ(options.threads, 3);
+  EXPECT_EQ(options.cpus, (std::vector<int>{0, 1, 2, 8}));
   EXPECT_EQ(options.context, 4096);
   EXPECT_EQ(options.family, "k2.5");
   EXPECT_TRUE(options.force_memory);
@@ -53,7 +54,9 @@ TEST(ModelOptions, WhatIsWrongIsRefused) {
   const std::vector<std::vector<std::string>> wrong{
       {"--math", "fast"},    {"--math"},           {"--latent-norm-eps", "1e-6"},
       {"--threads", "-1"},   {"--threads", "two"}, {"--context", "-5"},
-      {"--context", "1e30"}, {"one", "two"},       {"--unknown"}};
+      {"--context", "1e30"}, {"one", "two"},       {"--unknown"},
+      {"--cpus", ""},        {"--cpus", "3-1"},    {"--cpus", "0,,1"},
+      {"--cpus", "all"}};
   for (const auto& words : wrong) {
     ModelOptions options;
     EXPECT_NE(parse_model(words, options), "") << words.front();

@@ -153,7 +153,8 @@ Status LocalBackend::Impl::load() {
       .latent_norm_eps = options.latent_norm_eps,
       .threads = options.threads,
       .max_batch_tokens = options.max_batch_tokens,
-      .max_logit_rows = std::min<std::int64_t>({options.max_sequences, options.max_batch_tokens, 64})};
+      .max_logit_rows = std::min<std::int64_t>({options.max_sequences, options.max_batch_tokens, 64}),
+      .cpus = options.cpus};
   BALTORO_TRY(const KvSize size, plan_kv(*weights, decoder_options, options));
   eos_token_ids = config.eos_token_ids;
   info = describe(options, family, std::min(size.context_tokens, size.blocks * model::kBlockTokens));

@@ -18,7 +18,8 @@ struct LocalOptions {
   std::string model_id = {};  // empty: the folder's name
   model::Math math = model::Math::kExact;
   model::LatentNormEps latent_norm_eps = model::LatentNormEps::kConfig;
-  int threads = 0;                      // 0: all cores of the affinity mask
+  int threads = 0;                      // 0: one per CPU
+  std::vector<int> cpus = {};           // CPUs to run on, ascending; empty: those of the affinity mask
   std::int64_t context_tokens = 0;      // of one conversation; 0: the model's
   std::int64_t max_sequences = 32;      // choices that run at once
   std::int64_t max_batch_tokens = 512;  // tokens a step may hold

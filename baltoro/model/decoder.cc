@@ -2,13 +2,13 @@
 #include "baltoro/model/decoder.h"
 
 #include <fmt/format.h>
-#include <sched.h>
 
 #include <algorithm>
-#include <thread>
+#include <utility>
 
 #include "baltoro/base/check.h"
 #include "baltoro/base/huge_pages.h"
+#include "baltoro/base/worker_plan.h"
 #include "baltoro/model/block.h"
 #include "baltoro/model/context.h"
 #include "baltoro/model/rope.h"
@@ -20,16 +20,12 @@ constexpr std::int64_t kMaxBatchTokens = 1 << 16;
 constexpr int kMaxThreads = 1024;
 constexpr double kFlopsPerAngle = 4000;  // a sine and a cosine in double, some 40 ns
 
-int resolve_threads(int wanted) {
-  if (wanted > 0) return wanted;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(CPU_COUNT(&set), 1);
-  return static_cast<int>(std::max(std::thread::hardware_concurrency(), 1u));
+Result<std::vector<WorkerPlace>> workers_of(const DecoderOptions& options) {
+  return place_workers(cpu_facts(), {.threads = options.threads, .cpus = options.cpus});
 }
 
-ActivationSizes activation_sizes(const DecoderOptions& options) {
-  return {.math = options.math, .batch_tokens = options.max_batch_tokens, .threads = resolve_threads(options.threads)};
+ActivationSizes activation_sizes(const DecoderOptions& options, int threads) {
+  return {.math = options.math, .batch_tokens = options.max_batch_tokens, .threads = threads};
 }
 
 Status check_options(const DecoderOptions& options) {
@@ -90,11 +86,12 @@ void check_batch(const Batch& batch, const ModelConfig& config, const DecoderOpt
 }  // namespace
 
 struct Decoder::Impl {
-  Impl(std::shared_ptr<const Weights> w, DecoderOptions o, kernels::Isa isa, HugeBuffer memory)
+  Impl(std::shared_ptr<const Weights> w, DecoderOptions o, kernels::Isa isa, const ActivationSizes& sizes,
+       std::vector<WorkerPlace> places, HugeBuffer memory)
       : weights(std::move(w)),
         options(o),
         rope(make_rope(weights->config)),
-        pool(activation_sizes(o).threads),
+        pool(std::move(places)),
         experts(std::make_unique<MappedExperts>(*weights)),
         arena(std::move(memory)),
         context{.config = weights->config,
@@ -106,7 +103,7 @@ struct Decoder::Impl {
                 .kernels = kernels::kernels(isa),
                 .pool = pool,
                 .experts = *experts,
-                .a = lay_out_activations(weights->config, activation_sizes(o), arena.data(), &arena_bytes)} {}
+                .a = lay_out_activations(weights->config, sizes, arena.data(), &arena_bytes)} {}
 
   std::shared_ptr<const Weights> weights;
   DecoderOptions options;
@@ -141,11 +138,14 @@ Result<std::unique_ptr<Decoder>> Decoder::create(std::shared_ptr<const Weights> 
   BALTORO_CHECK(weights != nullptr, "weights to run");
   BALTORO_TRY_STATUS(check_options(options));
   BALTORO_TRY(const kernels::Isa isa, resolve_isa(options));
-  const std::int64_t bytes = scratch_bytes(weights->config, options);
+  BALTORO_TRY(std::vector<WorkerPlace> places, workers_of(options));
+  const ActivationSizes sizes = activation_sizes(options, static_cast<int>(places.size()));
+  std::int64_t bytes = 0;
+  lay_out_activations(weights->config, sizes, nullptr, &bytes);
   auto arena = HugeBuffer::create(static_cast<std::size_t>(bytes));
   if (!arena.ok()) return Error{arena.error().code, "[decoder] scratch: " + arena.error().message};
-  return std::unique_ptr<Decoder>(
-      new Decoder(std::make_unique<Impl>(std::move(weights), options, isa, *std::move(arena))));
+  return std::unique_ptr<Decoder>(new Decoder(
+      std::make_unique<Impl>(std::move(weights), options, isa, sizes, std::move(places), *std::move(arena))));
 }
 
 Decoder::Decoder(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -191,7 +191,9 @@ std::int64_t Decoder::scratch_bytes() const { return impl_->arena_bytes; }
 
 std::int64_t Decoder::scratch_bytes(const ModelConfig& config, const DecoderOptions& options) {
   std::int64_t bytes = 0;
-  lay_out_activations(config, activation_sizes(options), nullptr, &bytes);
+  const auto places = workers_of(options);  // create() refuses options that give none
+  lay_out_activations(config, activation_sizes(options, places.ok() ? static_cast<int>(places->size()) : 1), nullptr,
+                      &bytes);
   return bytes;
 }
 

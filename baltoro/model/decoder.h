@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "baltoro/base/result.h"
 #include "baltoro/kernels/kernels.h"
@@ -40,17 +41,19 @@ struct Trace {
 struct DecoderOptions {
   Math math = Math::kExact;
   LatentNormEps latent_norm_eps = LatentNormEps::kConfig;
-  int threads = 0;                                 // 0: all cores of the affinity mask
+  int threads = 0;                                 // 0: one per CPU of `cpus`, see place_workers
   std::optional<kernels::Isa> isa = std::nullopt;  // absent: kernels::choose_isa(). `f32` always runs the scalar table
   std::int64_t max_batch_tokens = 512;             // largest T; sizes the scratch arena
   std::int64_t max_logit_rows = 64;
+  std::vector<int> cpus = {};  // CPUs to run on, ascending; empty: those of the affinity mask
 };
 
 // Token ids to logits. Immutable weights, own scratch and thread pool; forward() allocates nothing.
 // Promise (kExact): the logits of a position are the same bits whatever the chunking, batch neighbours and threads.
 class Decoder {
  public:
-  // kResourceExhausted when scratch cannot be allocated; kInvalidArgument for options out of range.
+  // kResourceExhausted when scratch cannot be allocated; kInvalidArgument for options out of range and CPUs that
+  // this process may not use.
   static Result<std::unique_ptr<Decoder>> create(std::shared_ptr<const Weights> weights, DecoderOptions options);
   ~Decoder();
 

@@ -203,6 +203,21 @@ class Bench(unittest.TestCase):
         self.assertGreater(report["machine"]["all_threads"]["f32_flop_per_s"], 0)
         self.assertIn("1 thread", run("bench", "machine", "--quick").stdout)
 
+    def test_threads_and_cpus(self):
+        mine = sorted(os.sched_getaffinity(0))
+        one = json.loads(run("bench", "machine", "--quick", "--brief", "--cpus", str(mine[-1]), "--format", "json").stdout)
+        self.assertEqual(one["machine"]["threads"], 1)
+        model = os.path.join(ROOT, "models", "ledger")
+        answers = {run("complete", model, "--prompt", "A 1", "-n", "8", "--temperature", "0", *arguments).stdout
+                   for arguments in ([], ["--cpus", str(mine[0])], ["--threads", "1"], ["--threads", "7"])}
+        self.assertEqual(len(answers), 1, answers)
+        for arguments in (["--cpus", "65535"], ["--threads", str(len(mine) + 1), "--cpus", ",".join(map(str, mine))]):
+            for command in (["complete", model, "--prompt", "A"], ["bench", "machine", "--quick"], ["bench", model]):
+                done = run(*command, *arguments)
+                self.assertEqual(done.returncode, 2, (command, arguments, done.stderr))
+                self.assertIn("[cpus]", done.stderr)
+                self.assertEqual(done.stdout, "")
+
     def test_what_is_wrong_is_said(self):
         model = os.path.join(ROOT, "models", "ledger")
         for arguments in (["--prefill", "2000"], ["--prefill", "0"], ["--repeat", "0"], ["--format", "xml"]):
