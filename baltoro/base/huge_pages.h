@@ -13,7 +13,8 @@ inline constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
 // mmap of `bytes` bytes, from a file (private, from its start) or, with fd -1, anonymous and zero. The address is a
 // multiple of kHugePage when there are that many bytes, so that each aligned 2 MiB of the file can be one page, and
-// huge pages are asked for; where the system has none to give, small ones serve. MAP_FAILED and errno as mmap's.
+// huge pages are asked for; where the system has none to give, small ones serve. A file is then read a huge page at a
+// time, with nothing read ahead: see ReadAhead. MAP_FAILED and errno as mmap's.
 void* map_for_huge_pages(int fd, std::size_t bytes, int protection);
 
 // Zeroed memory of its own mapping, in huge pages where the system gives them; pages come when first touched.

@@ -66,6 +66,7 @@ void advise_sequential(std::span<const std::byte> part) {
   advise(part, MADV_WILLNEED);
 }
 
+void advise_normal(std::span<const std::byte> part) { advise(part, MADV_NORMAL); }
 void advise_dont_need(std::span<const std::byte> part) { advise(part, MADV_DONTNEED); }
 
 void install_mapping_fault_handler() {

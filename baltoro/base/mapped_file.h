@@ -33,8 +33,10 @@ class MappedFile {
   std::string path_;
 };
 
-// Hints for a part of a mapping (widened to whole pages): "will be read soon, in order", "not needed for now".
+// Hints for a part of a mapping (widened to whole pages): "will be read soon, in order", "is read in no order and stays
+// in memory", "not needed for now".
 void advise_sequential(std::span<const std::byte> part);
+void advise_normal(std::span<const std::byte> part);
 void advise_dont_need(std::span<const std::byte> part);
 
 // Turns SIGBUS, which touching a truncated or unreadable mapped file raises, into one line on stderr and exit code 74

@@ -91,8 +91,9 @@ struct Decoder::Impl {
       : weights(std::move(w)),
         options(o),
         rope(make_rope(weights->config)),
+        pages(*weights, place_by_share(places)),
         pool(std::move(places)),
-        experts(std::make_unique<MappedExperts>(*weights)),
+        experts(std::make_unique<MappedExperts>(*weights, &pages)),
         arena(std::move(memory)),
         context{.config = weights->config,
                 .math = o.math,
@@ -108,6 +109,7 @@ struct Decoder::Impl {
   std::shared_ptr<const Weights> weights;
   DecoderOptions options;
   Rope rope;
+  WeightPages pages;
   ThreadPool pool;
   std::unique_ptr<ExpertSource> experts;
   HugeBuffer arena;
@@ -154,10 +156,10 @@ Decoder::~Decoder() = default;
 Status Decoder::forward(const Batch& batch, KvCache& kv, std::span<float> logits, const Trace* trace,
                         StepProfile* profile) {
   impl_->context.profile = profile;
-  if (profile == nullptr) return impl_->run(batch, kv, logits, trace);
-  profile->begin_step(impl_->pool.size());
+  if (profile != nullptr) profile->begin_step(impl_->pool.size());
   Status status = impl_->run(batch, kv, logits, trace);
-  profile->end_step();
+  if (profile != nullptr) profile->end_step();
+  impl_->pages.end_step();
   return status;
 }
 

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "baltoro/base/result.h"
+#include "baltoro/model/weight_pages.h"
 #include "baltoro/model/weights.h"
 
 namespace baltoro::model {
@@ -30,13 +31,14 @@ class ExpertSource {
   virtual void finish(std::int64_t end) = 0;
 };
 
-// All experts lie in the mapped files.
+// All experts lie in the mapped files; `pages`, if any, are told which are wanted.
 class MappedExperts final : public ExpertSource {
  public:
-  explicit MappedExperts(const Weights& weights) : weights_(weights) {}
+  explicit MappedExperts(const Weights& weights, WeightPages* pages = nullptr) : weights_(weights), pages_(pages) {}
   void begin(std::int64_t layer, std::span<const std::int32_t> active, const std::int32_t*, std::int64_t) override {
     experts_ = weights_.layers[static_cast<std::size_t>(layer)].moe->experts;
     active_ = static_cast<std::int64_t>(active.size());
+    if (pages_ != nullptr) pages_->choose(layer, active);
   }
   bool ready() const override { return true; }
   Result<std::int64_t> wait(std::int64_t) override { return active_; }
@@ -45,6 +47,7 @@ class MappedExperts final : public ExpertSource {
 
  private:
   const Weights& weights_;
+  WeightPages* pages_;
   std::span<const FfnWeights> experts_;
   std::int64_t active_ = 0;
 };

@@ -63,6 +63,7 @@ class SafetensorsFile {
   const std::vector<std::pair<std::string, std::string>>& metadata() const { return metadata_; }
   const std::string& path() const { return file_.path(); }
   std::uint64_t file_bytes() const { return file_.bytes().size(); }
+  std::span<const std::byte> bytes() const { return file_.bytes(); }
 
   // Copies of a whole tensor's elements, checked: kCorrupt when it is absent or of another dtype.
   Result<std::vector<float>> read_f32(std::string_view name) const;         // F32, BF16 or F16
