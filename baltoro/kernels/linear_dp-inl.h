@@ -12,7 +12,8 @@
 
 constexpr int kDpRows = kDpPanelRows;
 constexpr int kDpTokens = kDpTileTokens;
-constexpr int kSums = kDpRows * 16;  // floats of a token's partial sums
+constexpr std::int64_t kWideColumns = 10000;  // of x, all tokens
+constexpr int kSums = kDpRows * 16;           // floats of a token's partial sums
 
 // A tile over one run of columns.
 struct Run {
@@ -127,37 +128,6 @@ void add_unpacked_run(const Run& run) {
   add_unpacked<T, 16>(run);
 }
 
-// A run of R rows straight from their codes: acc += x . codes.
-template <class W, int T, int R, int K>
-[[gnu::always_inline]] inline void add_vector(const bf16* x, std::int64_t x_stride, const __m512i (&q)[R],
-                                              F (&acc)[T][R]) {
-  for (int i = 0; i < R; ++i) {
-    const Pairs weights = W::template expand<K>(q[i]);
-    for (int t = 0; t < T; ++t) acc[t][i] = dot_pairs(acc[t][i], load_pairs(x + t * x_stride), weights);
-  }
-}
-template <class W, int T, int R, int V>
-[[gnu::always_inline]] inline void add_codes(const bf16* x, std::int64_t x_stride, const std::byte* codes,
-                                             std::int64_t row_bytes, std::int64_t n, F (&acc)[T][R]) {
-  constexpr int kCodeVectors = V / W::kExpand;
-  constexpr int kParts = (kCodeVectors + 3) / 4;
-  for (int part = 0; part < kParts; ++part) {
-    __m512i q[R][4];
-    for (int i = 0; i < R; ++i) W::template load<V>(codes + i * row_bytes, part, n, q[i]);
-    for (int j = 0; j < kCodeVectors / kParts; ++j) {
-      __m512i column[R];
-      for (int i = 0; i < R; ++i) column[i] = q[i][j];
-      add_vector<W, T, R, 0>(x, x_stride, column, acc);
-      add_vector<W, T, R, 1>(x + 32, x_stride, column, acc);
-      if constexpr (W::kExpand == 4) {
-        add_vector<W, T, R, 2>(x + 64, x_stride, column, acc);
-        add_vector<W, T, R, 3>(x + 96, x_stride, column, acc);
-      }
-      x += 32 * W::kExpand;
-    }
-  }
-}
-
 // The first `rows` of 16 dots of one token, to columns `row` and on of its result.
 inline void store_sums(const LinearArgs<bf16>& args, std::int64_t t, std::int64_t row, std::int64_t rows,
                        const float* sums) {
@@ -184,67 +154,115 @@ struct TokenTile {
   const bf16* x = nullptr;
 };
 
-// What rows [r, r + R) and then the next R read some KiB later: memory is too slow to be asked in time by the
-// processor's own prefetchers, which see a run as a jump.
-template <class W, int R>
+// Asks memory for codes in the order they lie in, some KiB before they are used: the processor's own prefetchers do not
+// see a stream in runs of several rows. Panels follow each other, so the end of one asks for the next.
+template <class W, int R, int N>
 [[gnu::always_inline]] inline void prefetch_codes(const CodedPanel& panel, std::int64_t r, std::int64_t c) {
-  constexpr std::int64_t kAhead = 4096 / R;
-  std::int64_t at = W::bytes(c) + kAhead;
-  if (at >= panel.row_bytes) at += (R - 1) * panel.row_bytes;
-  const std::byte* codes = panel.codes + r * panel.row_bytes + at;
-  for (int i = 0; i < R; ++i) {
-    for (std::int64_t line = 0; line < W::bytes(kBlock); line += 64) {
-      _mm_prefetch(codes + i * panel.row_bytes + line, _MM_HINT_T0);
+  constexpr std::int64_t kLeast = 8192;
+  const std::int64_t group = R * panel.row_bytes;
+  const std::byte* codes = panel.codes + r * panel.row_bytes + R * W::bytes(c) + (group > kLeast ? group : kLeast);
+  for (std::int64_t line = 0; line < R * N * W::bytes(kBlock); line += 64) _mm_prefetch(codes + line, _MM_HINT_T0);
+}
+
+// Vector K of a code vector of N runs and R rows: acc += x . codes. Runs and rows take turns, so that few products wait
+// for the one before them.
+template <class W, int K, int T, int R, int N, int V>
+[[gnu::always_inline]] inline void add_vectors(const bf16* x, const __m512i (&q)[N][R], F (&acc)[N][T][R]) {
+  for (int m = 0; m < N; ++m) {
+    Pairs values[T];
+    for (int t = 0; t < T; ++t) values[t] = load_pairs(x + (m * T + t) * V * 32);
+    for (int i = 0; i < R; ++i) {
+      const Pairs weights = W::template expand<K>(q[m][i]);
+      for (int t = 0; t < T; ++t) acc[m][t][i] = dot_pairs(acc[m][t][i], values[t], weights);
     }
   }
 }
 
-template <class W, int T, int R, int V>
-[[gnu::always_inline]] inline void add_coded_run(const CodedPanel& panel, std::int64_t r, const bf16* x, std::int64_t c,
-                                                 std::int64_t n, F (&sums)[T][R]) {
-  F acc[T][R];
-  for (auto& row : acc) {
-    for (F& lanes : row) lanes = zero();
+// N runs of V vectors of rows [r, r + R), the first at column c and each of n columns: sums += scales * (x . codes).
+template <class W, int T, int R, int N, int V>
+[[gnu::always_inline]] inline void add_coded_runs(const CodedPanel& panel, std::int64_t r, const bf16* x,
+                                                  std::int64_t c, std::int64_t n, F (&sums)[T][R]) {
+  constexpr int kCodeVectors = V / W::kExpand, kParts = (kCodeVectors + 3) / 4, kVectors = kCodeVectors / kParts;
+  F acc[N][T][R];
+  for (auto& run : acc) {
+    for (auto& row : run) {
+      for (F& lanes : row) lanes = zero();
+    }
   }
-  add_codes<W, T, R, V>(x, V * 32, panel.codes + r * panel.row_bytes + W::bytes(c), panel.row_bytes, n, acc);
-  for (int i = 0; i < R; ++i) {
-    const F scale = W::template scales<V>(panel.scales[r + i], c, n);
-    for (int t = 0; t < T; ++t) sums[t][i] = fma(acc[t][i], scale, sums[t][i]);
+  for (int part = 0; part < kParts; ++part) {
+    __m512i q[kVectors][N][R];
+    for (int m = 0; m < N; ++m) {
+      for (int i = 0; i < R; ++i) {
+        __m512i loaded[4];
+        W::template load<V>(panel.codes + (r + i) * panel.row_bytes + W::bytes(c + m * kBlock), part, n, loaded);
+        for (int j = 0; j < kVectors; ++j) q[j][m][i] = loaded[j];
+      }
+    }
+    for (int j = 0; j < kVectors; ++j) {
+      add_vectors<W, 0, T, R, N, V>(x, q[j], acc);
+      add_vectors<W, 1, T, R, N, V>(x + 32, q[j], acc);
+      if constexpr (W::kExpand == 4) {
+        add_vectors<W, 2, T, R, N, V>(x + 64, q[j], acc);
+        add_vectors<W, 3, T, R, N, V>(x + 96, q[j], acc);
+      }
+      x += 32 * W::kExpand;
+    }
+  }
+  for (int m = 0; m < N; ++m) {
+    for (int i = 0; i < R; ++i) {
+      const F scale = W::template scales<V>(panel.scales[r + i], c + m * kBlock, n);
+      for (int t = 0; t < T; ++t) sums[t][i] = fma(acc[m][t][i], scale, sums[t][i]);
+    }
   }
 }
 
-// All columns of rows [r, r + R) for few tokens; partial sums stay in registers.
-template <class W, int T, int R>
+// All columns of rows [r, r + R) for few tokens, N runs at a time; partial sums stay in registers.
+template <class W, int T, int R, int N>
 void add_coded_rows(const CodedPanel& panel, std::int64_t r, const bf16* x, float* to) {
   F sums[T][R];
   for (auto& row : sums) {
     for (F& lanes : row) lanes = zero();
   }
   std::int64_t c = 0;
-  for (; c + kBlock <= panel.cols; c += kBlock) {
-    prefetch_codes<W, R>(panel, r, c);
-    add_coded_run<W, T, R, 16>(panel, r, x + c * T, c, kBlock, sums);
+  for (; c + N * kBlock <= panel.cols; c += N * kBlock) {
+    prefetch_codes<W, R, N>(panel, r, c);
+    add_coded_runs<W, T, R, N, 16>(panel, r, x + c * T, c, kBlock, sums);
+  }
+  for (; N > 1 && c + kBlock <= panel.cols; c += kBlock) {
+    prefetch_codes<W, R, 1>(panel, r, c);
+    add_coded_runs<W, T, R, 1, 16>(panel, r, x + c * T, c, kBlock, sums);
   }
   if (c < panel.cols) {
     const std::int64_t n = panel.cols - c;
     const int vectors = W::vectors(n);
     if constexpr (W::kShortRuns) {
-      if (vectors == 8) add_coded_run<W, T, R, 8>(panel, r, x + c * T, c, n, sums);
-      if (vectors == 4) add_coded_run<W, T, R, 4>(panel, r, x + c * T, c, n, sums);
+      if (vectors == 8) add_coded_runs<W, T, R, 1, 8>(panel, r, x + c * T, c, n, sums);
+      if (vectors == 4) add_coded_runs<W, T, R, 1, 4>(panel, r, x + c * T, c, n, sums);
     }
-    if (vectors == 16) add_coded_run<W, T, R, 16>(panel, r, x + c * T, c, n, sums);
+    if (vectors == 16) add_coded_runs<W, T, R, 1, 16>(panel, r, x + c * T, c, n, sums);
   }
   for (int t = 0; t < T; ++t) {
     for (int i = 0; i < R; ++i) store(to + t * kSums + (r + i) * 16, sums[t][i]);
   }
 }
 
+template <class W, int T, int R, int N>
+void add_grouped_rows(const CodedPanel& panel, const bf16* x, float* sums) {
+  std::int64_t r = 0;
+  for (; r + R <= panel.rows; r += R) add_coded_rows<W, T, R, N>(panel, r, x, sums);
+  for (; r < panel.rows; ++r) add_coded_rows<W, T, 1, N>(panel, r, x, sums);
+}
+
+// One or two tokens wait for memory: few rows at a time, so that it is read nearly from end to end, and fewer where x
+// takes much of the first cache. More wait for the products: rows share the loads of x.
 template <class W, int T>
 void add_tile_codes(const CodedPanel& panel, const bf16* x, float* sums) {
-  constexpr int kRows = T == 1 ? 4 : 2;
-  std::int64_t r = 0;
-  for (; r + kRows <= panel.rows; r += kRows) add_coded_rows<W, T, kRows>(panel, r, x, sums);
-  for (; r < panel.rows; ++r) add_coded_rows<W, T, 1>(panel, r, x, sums);
+  if constexpr (T <= 2) {
+    return T * panel.cols > kWideColumns ? add_grouped_rows<W, T, 1, 2>(panel, x, sums)
+                                         : add_grouped_rows<W, T, 2, 2>(panel, x, sums);
+  } else {
+    add_grouped_rows<W, T, T <= W::kFourRows ? 4 : 2, 1>(panel, x, sums);
+  }
 }
 
 // Codes of a row's run as BF16 pairs, and the scales of its lanes.
