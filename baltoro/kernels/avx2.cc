@@ -45,6 +45,7 @@ void attend_bf16(const AttendArgs& args, std::int64_t part, float* state) {
 constexpr Kernels kTable{.isa = Isa::kAvx2,
                          .linear_bf16 = linear<bf16>,
                          .linear_f32 = linear<float>,
+                         .linear_int8 = avx2_linear_int8,
                          .linear_transposed_bf16 = linear_transposed<bf16>,
                          .linear_transposed_f32 = linear_transposed<float>,
                          .attend_bf16 = attend_bf16,
@@ -57,6 +58,7 @@ constexpr Kernels kTable{.isa = Isa::kAvx2,
                          .softmax_weights = softmax_weights,
                          .add = add,
                          .to_bf16 = to_bf16,
+                         .quantize_row = avx2_quantize_row,
                          .copy_row = copy_row,
                          .rope = rope};
 

@@ -75,7 +75,22 @@ constexpr Kernels kTable{.isa = Isa::kAvx512,
 #endif
 
 namespace baltoro::kernels {
+namespace {
 
-const Kernels& avx512_kernels() { return avx512::kTable; }
+// The first processors with AVX-512 lack VNNI.
+Kernels make_table() {
+  const bool vnni = __builtin_cpu_supports("avx512vnni") != 0;
+  Kernels table = avx512::kTable;
+  table.linear_int8 = vnni ? vnni_linear_int8 : avx2_linear_int8;
+  table.quantize_row = vnni ? vnni_quantize_row : avx2_quantize_row;
+  return table;
+}
+
+}  // namespace
+
+const Kernels& avx512_kernels() {
+  static const Kernels kTable = make_table();
+  return kTable;
+}
 
 }  // namespace baltoro::kernels

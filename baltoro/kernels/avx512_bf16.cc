@@ -15,11 +15,14 @@ namespace baltoro::kernels {
 namespace {
 
 // BF16 bits of the value of each code: q of an offset-binary nibble (twice), and E4M3 of the codes without a sign bit,
-// lower and upper bytes. pairs: word 8 s + 2 i + h is column 8 i + s + 4 h of an INT4 group.
+// lower and upper bytes; the same of the whole numbers below 128. pairs: word 8 s + 2 i + h is column 8 i + s + 4 h of
+// an INT4 group; int8_pairs: column 8 i + s / 2 + 2 (s % 2) + 4 h of an INT8 group.
 struct CodeTables {
   alignas(64) bf16 int4[32];
   alignas(64) std::uint8_t f8[256];
+  alignas(64) std::uint8_t whole[256];
   alignas(64) std::uint16_t pairs[32];
+  alignas(64) std::uint16_t int8_pairs[32];
 };
 
 consteval bf16 exact_bf16(float value) { return static_cast<bf16>(std::bit_cast<std::uint32_t>(value) >> 16); }
@@ -35,8 +38,15 @@ consteval CodeTables make_tables() {
     const bf16 bits = i == 127 ? bf16{0x7FC0} : exact_bf16(value);  // the last is NaN
     tables.f8[i] = static_cast<std::uint8_t>(bits);
     tables.f8[128 + i] = static_cast<std::uint8_t>(bits >> 8);
+    const bf16 whole = exact_bf16(static_cast<float>(i));
+    tables.whole[i] = static_cast<std::uint8_t>(whole);
+    tables.whole[128 + i] = static_cast<std::uint8_t>(whole >> 8);
   }
-  for (int i = 0; i < 32; ++i) tables.pairs[i] = static_cast<std::uint16_t>(i % 8 / 2 * 8 + i / 8 + i % 2 * 4);
+  for (int i = 0; i < 32; ++i) {
+    const int s = i / 8, first = i % 8 / 2 * 8 + i % 2 * 4;
+    tables.pairs[i] = static_cast<std::uint16_t>(first + s);
+    tables.int8_pairs[i] = static_cast<std::uint16_t>(first + s / 2 + s % 2 * 2);
+  }
   return tables;
 }
 
@@ -70,6 +80,7 @@ namespace {
 #include "baltoro/kernels/tiles-inl.h"
 #include "baltoro/kernels/lanes_avx512-inl.h"
 #include "baltoro/kernels/codes_dp-inl.h"
+#include "baltoro/kernels/int8_codes_dp-inl.h"
 #include "baltoro/kernels/linear_dp-inl.h"
 #include "baltoro/kernels/linear_dp_calls-inl.h"
 #include "baltoro/kernels/product-inl.h"
@@ -89,6 +100,7 @@ void linear_bf16(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t
   if (w.format == WeightFormat::kFp8Block && w.block_cols % 128 == 0) {
     return linear_codes<F8Codes>(w, args, row_begin, row_end, scratch);
   }
+  if (w.format == WeightFormat::kInt8Group) return linear_codes<Int8Codes>(w, args, row_begin, row_end, scratch);
   avx512_kernels().linear_bf16(w, args, row_begin, row_end, scratch);  // weights that BF16 cannot hold exactly
 }
 

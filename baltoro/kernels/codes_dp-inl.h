@@ -6,6 +6,7 @@
 // dword j the nibbles s and s + 4, which one shift brings to the low ends of the two words. A short end of at most 256
 // or 128 columns is 8 or 4 vectors, where 2 or 4 lanes share a group.
 // FP8: lane 4q + i holds columns of [128 q, + 128), vectors in the order of the columns.
+// INT8: int8_codes_dp-inl.h.
 
 using Pairs = __m512i;     // 32 BF16
 constexpr int kStep = 32;  // columns of a vector of pairs
@@ -95,10 +96,10 @@ struct Int4Codes {
     return _mm512_permutexvar_ps(lane_groups<V>(), _mm512_maskz_loadu_ps(mask, row.widened + c / kScaleCols));
   }
 
-  // Activations of a run in the order of its vectors.
-  static void order(const bf16* x, std::int64_t n, bf16* to) {
-    const __m512i shuffle = _mm512_load_si512(kTables.pairs);
-    const int v = vectors(n);
+  // Activations of a run in the order of its v vectors; `words`: of a group, as kTables.pairs.
+  static void order(const bf16* x, std::int64_t n, bf16* to) { order_by(kTables.pairs, vectors(n), x, n, to); }
+  static void order_by(const std::uint16_t* words, int v, const bf16* x, std::int64_t n, bf16* to) {
+    const __m512i shuffle = _mm512_load_si512(words);
     __m512i group[16];  // quad s = pairs s of the group's dwords
     for (int g = 0; g < v; ++g) group[g] = _mm512_permutexvar_epi16(shuffle, load_pairs(x + g * 32, n - g * 32));
     __m512i by_quad[4][4];  // [vector of codes][q]

@@ -29,7 +29,7 @@ bool isa_supported(Isa isa);    // by this CPU and operating system
 Result<Isa> choose_isa();
 
 // Operands of y = x W^T for a batch of tokens.
-//   x [tokens, cols] bf16 or f32 (the function says), row stride ldx elements
+//   x [tokens, cols] bf16, f32 or, as std::byte, rows of quantize_row (the function says), row stride ldx elements
 //   y [tokens, rows] f32, row stride ldy elements; must not alias x
 // With x_rows, token t reads row x_rows[t] of x; with y_rows it writes row y_rows[t] of y (entries distinct).
 // With y_weights the result is accumulated: y += y_weights[t] * dot; without, it is stored.
@@ -85,6 +85,12 @@ struct Kernels {
   // The same with f32 activations and f32 products: the reference arithmetic and the router.
   void (*linear_f32)(const tensor::MatrixView& w, const LinearArgs<float>& args, std::int64_t row_begin,
                      std::int64_t row_end, std::byte* scratch) = nullptr;
+  // The same with 8-bit activations, for weights of which reads_int8() holds. x: rows of quantize_row, 64-byte aligned.
+  // Products and sums of 32 columns are whole numbers, exact; each such sum is multiplied by the product (one rounding)
+  // of the weight's and the row's scale and added in f32. The same bits on every instruction set.
+  // scratch: linear_int8_scratch_bytes(w) bytes, 64-byte aligned.
+  void (*linear_int8)(const tensor::MatrixView& w, const LinearArgs<std::byte>& args, std::int64_t row_begin,
+                      std::int64_t row_end, std::byte* scratch) = nullptr;
   // y[t, c] = sum_r x[t, r] W[r, c] for all columns (the absorption of w_uk). Rows in ascending order.
   void (*linear_transposed_bf16)(const tensor::MatrixView& w, const LinearArgs<bf16>& args,
                                  std::byte* scratch) = nullptr;
@@ -113,6 +119,13 @@ struct Kernels {
   void (*softmax_weights)(const float* x, float maximum, float temperature, float* y, std::int64_t n) = nullptr;
   void (*add)(const float* x, float* y, std::int64_t n) = nullptr;     // y += x
   void (*to_bf16)(const float* x, bf16* y, std::int64_t n) = nullptr;  // nearest even
+  // Columns [begin, end) of an 8-bit row for linear_int8 of `cols` columns, from x [end - begin]; begin is a multiple
+  // of 32, end too or cols, and with cols comes the row's padding. In groups of 32 columns: scale = max |x| / 127, q =
+  // x * (127 / max |x|) to the nearest even whole number. A group whose largest value is below 2^-100 counts as zero;
+  // one with a NaN or an infinity gets a NaN as its scale, so every dot with it is NaN. row: int8_row_bytes(cols)
+  // bytes, 64-byte aligned; only bytes of these columns are touched. The same bits on every instruction set.
+  void (*quantize_row)(const float* x, std::byte* row, std::int64_t begin, std::int64_t end,
+                       std::int64_t cols) = nullptr;
   // Row `row` of W, widened: the embedding look-up.
   void (*copy_row)(const tensor::MatrixView& w, std::int64_t row, float* y) = nullptr;
   // Interleaved RoPE: (x[2i], x[2i+1]) rotated by cos[i], sin[i], i < n/2. In place.
@@ -125,5 +138,11 @@ const Kernels& kernels(Isa isa);
 // Scratch that linear_* and linear_transposed_* need for a weight of that shape and that many tokens, any variant. It
 // never shrinks with more tokens, rows or columns.
 std::int64_t linear_scratch_bytes(std::int64_t rows, std::int64_t cols, std::int64_t tokens);
+
+// Whether linear_int8 takes that weight: kInt8Group, and kInt4Group with groups of whole multiples of 32 columns.
+bool reads_int8(const tensor::MatrixView& w);
+// Bytes of a row of quantize_row: 640 for each 512 columns, which is 1.25 a column.
+std::int64_t int8_row_bytes(std::int64_t cols);
+std::int64_t linear_int8_scratch_bytes(std::int64_t rows, std::int64_t cols);
 
 }  // namespace baltoro::kernels

@@ -142,6 +142,8 @@ void linear(const MatrixView& w, const LinearArgs<X>& args, std::int64_t row_beg
       return linear_rows<RowF8>(w, args, row_begin, row_end, scratch);
     case WeightFormat::kInt4Group:
       return linear_rows<RowInt4>(w, args, row_begin, row_end, scratch);
+    case WeightFormat::kInt8Group:
+      break;  // never reached: it has no regular scales
   }
 }
 

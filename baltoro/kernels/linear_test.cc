@@ -86,7 +86,9 @@ std::vector<WeightKind> kinds() {
           {.format = WeightFormat::kInt4Group, .group = 16},
           {.format = WeightFormat::kInt4Group, .group = 64},
           {.format = WeightFormat::kInt4Group, .group = 128, .scale_dtype = DType::kF32},
-          {.format = WeightFormat::kInt4Group, .group = 48}};
+          {.format = WeightFormat::kInt4Group, .group = 48},
+          {.format = WeightFormat::kInt8Group},
+          {.format = WeightFormat::kInt8Group, .misalignment = 1}};
 }
 
 // A number of columns that the kind allows, near `wanted`.

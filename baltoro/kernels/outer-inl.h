@@ -96,6 +96,7 @@ void linear_transposed(const MatrixView& w, const LinearArgs<X>& args, std::byte
       if (has_regular_scales(w)) return transposed_rows(F8Rows{&w}, w, args);
       [[fallthrough]];
     case WeightFormat::kInt4Group:
+    case WeightFormat::kInt8Group:
       return transposed_rows(SlowRows{&w}, w, args);
   }
 }

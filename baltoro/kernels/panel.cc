@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "baltoro/tensor/int8_encode.h"
+
 namespace baltoro::kernels {
 namespace {
 
@@ -39,6 +41,8 @@ bool has_regular_scales(const MatrixView& w) {
       return w.block_cols % kScaleCols == 0;
     case WeightFormat::kInt4Group:
       return w.group % kScaleCols == 0;
+    case WeightFormat::kInt8Group:
+      return false;  // its columns are in another order
     default:
       return true;
   }
@@ -78,7 +82,13 @@ Panel slow_panel(const MatrixView& w, std::int64_t begin, std::int64_t count, st
   const std::int64_t stride = scratch_row_floats(w.cols);
   auto* rows = reinterpret_cast<float*>(scratch);
   for (std::int64_t r = 0; r < count; ++r) {
-    for (std::int64_t c = 0; c < w.cols; ++c) rows[r * stride + c] = tensor::matrix_element(w, begin + r, c);
+    float* to = rows + r * stride;
+    if (w.format == WeightFormat::kInt8Group) {
+      const std::byte* scale = w.scale + (begin + r) * w.scale_cols() * static_cast<std::int64_t>(sizeof(bf16));
+      tensor::decode_int8_row(w.data + (begin + r) * w.row_bytes(), scale, w.cols, to);
+      continue;
+    }
+    for (std::int64_t c = 0; c < w.cols; ++c) to[c] = tensor::matrix_element(w, begin + r, c);
   }
   return {.data = scratch, .row_bytes = stride * 4, .rows = count, .cols = w.cols};
 }

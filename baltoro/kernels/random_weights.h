@@ -4,11 +4,13 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <random>
 #include <vector>
 
 #include "baltoro/tensor/dtype.h"
+#include "baltoro/tensor/int8_encode.h"
 #include "baltoro/tensor/matrix_view.h"
 
 namespace baltoro::kernels {
@@ -95,6 +97,18 @@ inline RandomWeight random_weight(const WeightKind& kind, std::int64_t rows, std
       }
       fill_floats(weight.scale, kind.misalignment, DType::kF32, true, rng);
       break;
+    case WeightFormat::kInt8Group:
+      break;  // below
+  }
+  if (kind.format == WeightFormat::kInt8Group) {
+    std::vector<float> row(static_cast<std::size_t>(cols));
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (float& value : row) value = random_float(rng);
+      const bool finite = tensor::encode_int8_row(
+          row.data(), cols, weight.data.data() + kind.misalignment + r * weight.view.row_bytes(),
+          weight.scale.data() + kind.misalignment + r * weight.view.scale_cols() * 2);
+      if (!finite) std::abort();
+    }
   }
   weight.view.data = weight.data.data() + kind.misalignment;
   weight.view.scale = weight.scale.data() + kind.misalignment;

@@ -168,6 +168,7 @@ void rope(float* x, const float* cos, const float* sin, std::int64_t n) {
 constexpr Kernels kTable{.isa = Isa::kScalar,
                          .linear_bf16 = linear<bf16>,
                          .linear_f32 = linear<float>,
+                         .linear_int8 = scalar_linear_int8,
                          .linear_transposed_bf16 = linear_transposed<bf16>,
                          .linear_transposed_f32 = linear_transposed<float>,
                          .attend_bf16 = attend<bf16>,
@@ -180,6 +181,7 @@ constexpr Kernels kTable{.isa = Isa::kScalar,
                          .softmax_weights = softmax_weights,
                          .add = add,
                          .to_bf16 = to_bf16,
+                         .quantize_row = scalar_quantize_row,
                          .copy_row = copy_row,
                          .rope = rope};
 

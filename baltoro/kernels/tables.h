@@ -2,6 +2,7 @@
 // Inside of the room: the table of each instruction set, and the sizes they share.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "baltoro/kernels/kernels.h"
@@ -12,6 +13,17 @@ const Kernels& scalar_kernels();
 const Kernels& avx2_kernels();
 const Kernels& avx512_kernels();
 const Kernels& avx512_bf16_kernels();
+
+// The 8-bit kernels: scalar_int8.cc is their truth. vnni: AVX-512 with VPDPBUSD.
+void scalar_quantize_row(const float* x, std::byte* row, std::int64_t begin, std::int64_t end, std::int64_t cols);
+void scalar_linear_int8(const tensor::MatrixView& w, const LinearArgs<std::byte>& args, std::int64_t row_begin,
+                        std::int64_t row_end, std::byte* scratch);
+void avx2_quantize_row(const float* x, std::byte* row, std::int64_t begin, std::int64_t end, std::int64_t cols);
+void avx2_linear_int8(const tensor::MatrixView& w, const LinearArgs<std::byte>& args, std::int64_t row_begin,
+                      std::int64_t row_end, std::byte* scratch);
+void vnni_quantize_row(const float* x, std::byte* row, std::int64_t begin, std::int64_t end, std::int64_t cols);
+void vnni_linear_int8(const tensor::MatrixView& w, const LinearArgs<std::byte>& args, std::int64_t row_begin,
+                      std::int64_t row_end, std::byte* scratch);
 
 // Rows of a weight that are unpacked (or kept in cache) at once while many tokens pass over them: about 512 KiB as
 // f32, a multiple of 8 so that only the last panel of a call is ragged. Changes no result.

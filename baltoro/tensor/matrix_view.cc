@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "baltoro/base/check.h"
+#include "baltoro/tensor/int8_layout.h"
 
 namespace baltoro::tensor {
 namespace {
@@ -40,6 +41,8 @@ const char* weight_format_name(WeightFormat format) {
       return "fp8";
     case WeightFormat::kInt4Group:
       return "int4";
+    case WeightFormat::kInt8Group:
+      return "int8";
   }
   return "?";
 }
@@ -55,6 +58,8 @@ std::int64_t MatrixView::row_bytes() const {
       return cols;
     case WeightFormat::kInt4Group:
       return cols / 2;
+    case WeightFormat::kInt8Group:
+      return int8_chunks(cols) * kInt8Chunk;
   }
   return 0;
 }
@@ -65,6 +70,8 @@ std::int64_t MatrixView::scale_cols() const {
       return (cols + block_cols - 1) / block_cols;
     case WeightFormat::kInt4Group:
       return cols / group;
+    case WeightFormat::kInt8Group:
+      return int8_chunks(cols) * (kInt8Chunk / kInt8ScaleCols);
     default:
       return 0;
   }
@@ -76,6 +83,8 @@ std::int64_t MatrixView::scale_bytes() const {
       return (rows + block_rows - 1) / block_rows * scale_cols() * 4;
     case WeightFormat::kInt4Group:
       return rows * scale_cols() * static_cast<std::int64_t>(dtype_bytes(scale_dtype));
+    case WeightFormat::kInt8Group:
+      return rows * scale_cols() * static_cast<std::int64_t>(sizeof(bf16));
     default:
       return 0;
   }
@@ -92,6 +101,8 @@ MatrixView MatrixView::row_slice(std::int64_t begin, std::int64_t count) const {
     slice.scale_row_offset = first % block_rows;
   } else if (format == WeightFormat::kInt4Group) {
     slice.scale = scale + begin * scale_cols() * static_cast<std::int64_t>(dtype_bytes(scale_dtype));
+  } else if (format == WeightFormat::kInt8Group) {
+    slice.scale = scale + begin * scale_cols() * static_cast<std::int64_t>(sizeof(bf16));
   }
   return slice;
 }
@@ -113,6 +124,10 @@ float matrix_element(const MatrixView& w, std::int64_t row, std::int64_t col) {
       const auto byte = load<std::uint8_t>(w.data, index / 2);
       const int stored = (col % 2) == 0 ? byte & 15 : byte >> 4;
       return static_cast<float>(stored - 8) * load_scale(w, row * w.scale_cols() + col / w.group);
+    }
+    case WeightFormat::kInt8Group: {
+      const int q = load<std::uint8_t>(w.data, row * w.row_bytes() + int8_place(col)) - 128;
+      return static_cast<float>(q) * bf16_to_f32(load<bf16>(w.scale, row * w.scale_cols() + col / kInt8ScaleCols));
     }
   }
   return 0;

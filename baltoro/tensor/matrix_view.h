@@ -8,7 +8,7 @@
 
 namespace baltoro::tensor {
 
-// How the elements of a released linear weight are stored.
+// How the elements of a linear weight are stored: as released, or (kInt8Group) as our own copy in memory.
 enum class WeightFormat : std::uint8_t {
   kF32,
   kBF16,
@@ -17,12 +17,14 @@ enum class WeightFormat : std::uint8_t {
                // block
   kInt4Group,  // nibbles [rows, cols/2], low nibble first, stored = q + 8; scale [rows, cols/group]: W = q * scale of
                // its group
+  kInt8Group,  // bytes in the order of int8_layout.h, rows of whole chunks, stored = q + 128, |q| <= 127; BF16 scale
+               // [rows, 16 * chunks]: W = q * scale of its 32 columns
 };
 const char* weight_format_name(WeightFormat format);
 
-// A linear weight W [rows = out, cols = in] exactly as the checkpoint stores it. Non-owning: the memory (usually a file
-// mapping) must outlive the view. `data` and `scale` need no alignment: files give none, so read through memcpy or
-// unaligned loads.
+// A linear weight W [rows = out, cols = in] exactly as the checkpoint (or the copy) stores it. Non-owning: the memory
+// (usually a file mapping) must outlive the view. `data` and `scale` need no alignment: files give none, so read
+// through memcpy or unaligned loads.
 struct MatrixView {
   WeightFormat format = WeightFormat::kF32;
   std::int64_t rows = 0;
@@ -36,7 +38,7 @@ struct MatrixView {
 
   std::int64_t row_bytes() const;  // bytes of `data` a row takes
   std::int64_t data_bytes() const { return rows * row_bytes(); }
-  std::int64_t scale_cols() const;  // scales a row (kInt4Group) or a row of blocks (kFp8Block); 0 for the others
+  std::int64_t scale_cols() const;  // scales a row (groups) or a row of blocks (kFp8Block); 0 for the others
   std::int64_t scale_bytes() const;
 
   // Rows [begin, begin + count) as a view of their own. kFp8Block: see scale_row_offset.

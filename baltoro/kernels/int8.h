@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside of the room: the bytes of an 8-bit activation row, and how the scratch of linear_int8 is cut.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "baltoro/kernels/tables.h"
+#include "baltoro/tensor/int8_layout.h"
+
+namespace baltoro::kernels {
+
+// A chunk of an activation row: 512 codes in the order of int8_layout.h, then for each lane its scale (f32) and minus
+// eight times the sum of its codes (i32): where the sum of products starts, as stored INT4 codes are q + 8 (and INT8
+// codes q + 128: sixteen times that).
+inline constexpr std::int64_t kRowChunkBytes = tensor::kInt8Chunk + 2 * 4 * tensor::kInt8Lanes;
+inline constexpr std::int64_t kRowScales = tensor::kInt8Chunk;
+inline constexpr std::int64_t kRowOffsets = kRowScales + 4 * tensor::kInt8Lanes;
+
+inline constexpr float kSmallestGroup = 0x1p-100f;
+
+// Tokens and rows that pass through the first-level cache together: 24 x 640 bytes of activations, 8 x 512 of weights
+// and 24 x 8 x 64 of sums.
+inline constexpr std::int64_t kInt8BlockTokens = 24;
+inline constexpr std::int64_t kInt8BlockRows = 8;
+
+// Rows whose widened scales lie in scratch at once, about 64 KiB: a multiple of kInt8BlockRows.
+constexpr std::int64_t int8_panel_rows(std::int64_t rows, std::int64_t cols) {
+  const std::int64_t row = std::max<std::int64_t>(tensor::int8_chunks(cols), 1) * 4 * tensor::kInt8Lanes;
+  const std::int64_t fitting = std::clamp<std::int64_t>(64 * 1024 / row, kInt8BlockRows, 64);
+  return std::min(fitting / kInt8BlockRows * kInt8BlockRows, round_up(std::max<std::int64_t>(rows, 1), kInt8BlockRows));
+}
+
+// Scales of one row of a kInt4Group weight in lane order, 16 a chunk, zero in the padding: for whatever group and
+// dtype.
+void int4_lane_scales_slow(const tensor::MatrixView& w, std::int64_t row, float* to);
+
+}  // namespace baltoro::kernels

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "baltoro/tensor/int8_encode.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "baltoro/tensor/dtype.h"
+#include "baltoro/tensor/int8_layout.h"
+
+namespace baltoro::tensor {
+namespace {
+
+constexpr float kSmallestScale = 0x1p-126f;
+
+// Rounds to the nearest even whole number, |x| < 2^22: below 2^24 the sum has no room for a fraction.
+float round_even(float x) { return (x + 0x1.8p23f) - 0x1.8p23f; }
+
+void encode_group(const float* x, std::int64_t count, float scale, std::uint8_t* q) {
+  const float inverse = scale > 0 ? 1 / scale : 0;
+  for (std::int64_t c = 0; c < kInt8ScaleCols; ++c) {
+    const float code = c < count ? std::clamp(round_even(x[c] * inverse), -127.0f, 127.0f) : 0.0f;
+    q[c] = static_cast<std::uint8_t>(static_cast<int>(code) + 128);
+  }
+}
+
+}  // namespace
+
+bool encode_int8_row(const float* x, std::int64_t cols, std::byte* data, std::byte* scale) {
+  if (!std::all_of(x, x + cols, [](float value) { return std::isfinite(value); })) return false;
+  const std::int64_t groups = int8_chunks(cols) * (kInt8Chunk / kInt8ScaleCols);
+  for (std::int64_t g = 0; g < groups; ++g) {
+    const std::int64_t first = g * kInt8ScaleCols;
+    const std::int64_t count = std::clamp<std::int64_t>(cols - first, 0, kInt8ScaleCols);
+    float highest = 0;
+    for (std::int64_t c = 0; c < count; ++c) highest = std::max(highest, std::fabs(x[first + c]));
+    bf16 bits = f32_to_bf16(highest / 127);
+    if (bf16_to_f32(bits) < kSmallestScale) bits = 0;
+    std::memcpy(scale + g * 2, &bits, sizeof(bits));
+    std::uint8_t q[kInt8ScaleCols];
+    encode_group(x + first, count, bf16_to_f32(bits), q);
+    for (std::int64_t c = 0; c < kInt8ScaleCols; ++c) data[int8_place(first + c)] = static_cast<std::byte>(q[c]);
+  }
+  return true;
+}
+
+void decode_int8_row(const std::byte* data, const std::byte* scale, std::int64_t cols, float* x) {
+  for (std::int64_t first = 0; first < cols; first += kInt8ScaleCols) {
+    bf16 bits = 0;
+    std::memcpy(&bits, scale + first / kInt8ScaleCols * 2, sizeof(bits));
+    const float factor = bf16_to_f32(bits);
+    for (std::int64_t c = first; c < std::min(first + kInt8ScaleCols, cols); ++c) {
+      x[c] = static_cast<float>(std::to_integer<int>(data[int8_place(c)]) - 128) * factor;
+    }
+  }
+}
+
+}  // namespace baltoro::tensor
