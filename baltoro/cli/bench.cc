@@ -41,6 +41,7 @@ Result<MachineProbe> make_probe(const BenchOptions& options) {
 BenchPlan plan_of(const BenchOptions& options, const model::ModelConfig& config) {
   BenchPlan plan = options.plan;
   plan.decoder.math = options.model.math;
+  plan.decoder.dense = options.model.dense;
   plan.decoder.latent_norm_eps = options.model.latent_norm_eps;
   plan.decoder.threads = options.model.threads;
   plan.decoder.cpus = options.model.cpus;

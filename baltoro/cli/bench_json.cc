@@ -95,6 +95,7 @@ std::string bench_json(const BenchReport& report) {
   const json::Object document{{"format", kBenchFormat},
                               {"model", report.model_dir},
                               {"math", report.math},
+                              {"dense", report.dense},
                               {"isa", report.isa},
                               {"limit_of_linears", arithmetic_name(report.linear)},
                               {"limit_of_attention", arithmetic_name(report.attention)},

@@ -101,8 +101,8 @@ std::string machine_table(const MachinePeaks& peaks) {
 }
 
 std::string bench_table(const BenchReport& report) {
-  std::string out = fmt::format("model {}, {} arithmetic, {} kernels, {} threads\n\n", report.model_dir, report.math,
-                                report.isa, report.peaks.threads);
+  std::string out = fmt::format("model {}, {} arithmetic, {} dense weights, {} kernels, {} threads\n\n",
+                                report.model_dir, report.math, report.dense, report.isa, report.peaks.threads);
   out += machine_table(report.peaks);
   if (!report.rows.empty()) {
     out += fmt::format("\n{:<8}{:>6}{:>9}{:>11}{:>6}{:>5}{:>11}{:>8}{:>8}{:>7}{:>11}{:>9}{:>8}{:>7}  {:<13}{:>9}\n",

@@ -12,6 +12,7 @@
 #include "baltoro/base/process_memory.h"
 #include "baltoro/base/progress.h"
 #include "baltoro/cli/memory_check.h"
+#include "baltoro/cli/peak_loops.h"
 #include "baltoro/kernels/kernels.h"
 #include "baltoro/model/kv_cache.h"
 
@@ -202,10 +203,13 @@ class Bench {
 
 // What the kernels of a run compute with, and so what limits them.
 void name_arithmetic(const model::DecoderOptions& options, kernels::Isa isa, BenchReport& report) {
-  const bool exact = options.math == model::Math::kExact;
-  report.isa = exact ? kernels::isa_name(isa) : "scalar";
-  report.math = exact ? "exact" : "f32";
-  report.linear = report.attention = exact && isa == kernels::Isa::kAvx512Bf16 ? Arithmetic::kBf16 : Arithmetic::kF32;
+  const bool f32 = options.math == model::Math::kF32;
+  report.isa = f32 ? "scalar" : kernels::isa_name(isa);
+  report.math = model::math_name(options.math);
+  report.dense = model::dense_name(options.dense);
+  report.linear = report.attention = !f32 && isa == kernels::Isa::kAvx512Bf16 ? Arithmetic::kBf16 : Arithmetic::kF32;
+  if (options.math == model::Math::kFast && isa != kernels::Isa::kScalar && int8_loop())
+    report.linear = Arithmetic::kInt8;
 }
 
 // Sizes the decoder for the largest case and asks whether it all fits.

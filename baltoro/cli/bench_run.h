@@ -69,7 +69,7 @@ struct BenchMemory {  // bytes, without the probe's buffer
 };
 
 struct BenchReport {
-  std::string model_dir, isa, math;
+  std::string model_dir, isa, math, dense;
   MachinePeaks peaks;
   Arithmetic linear = Arithmetic::kF32, attention = Arithmetic::kF32;  // what the limits count
   std::vector<BenchRow> rows;

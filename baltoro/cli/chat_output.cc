@@ -31,8 +31,9 @@ class TextOutput final : public ChatOutput {
   void banner(const ChatBanner& banner) override {
     const auto shown = [](const std::string& text) { return escape_for_terminal(text); };
     aside(kBold, fmt::format("{}", shown(banner.model.id)));
-    aside({}, fmt::format("  {} format, {} tokens of context\n", shown(banner.model.family),
-                          banner.model.max_context_tokens));
+    const std::string& arithmetic = banner.model.arithmetic;
+    aside({}, fmt::format("  {} format, {} tokens of context{}{}\n", shown(banner.model.family),
+                          banner.model.max_context_tokens, arithmetic.empty() ? "" : ", ", arithmetic));
     if (!banner.tools.empty())
       aside({}, fmt::format("Tools: {}\n", shown(fmt::format("{}", fmt::join(banner.tools, ", ")))));
     for (std::size_t i = 0; i < banner.examples.size(); ++i) {

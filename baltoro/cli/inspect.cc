@@ -26,6 +26,7 @@ struct InspectCommand {
   std::int64_t sequences = 1;
   std::int64_t batch_tokens = model::DecoderOptions{}.max_batch_tokens;
   model::Math math = model::Math::kExact;
+  model::DenseWeights dense = model::DenseWeights::kReleased;
   bool json = false;
 };
 
@@ -115,6 +116,7 @@ json::Value plan_json(const model::MemoryPlan& plan) {
   return json::Object{{"context_tokens", plan.request.context_tokens},
                       {"sequences", plan.request.sequences},
                       {"weights_bytes", plan.weights},
+                      {"dense_copy_bytes", plan.dense_copy},
                       {"weights_bytes_per_token", plan.weights_active},
                       {"kv_bytes_per_token", plan.kv_token},
                       {"kv_bytes", plan.kv},
@@ -170,6 +172,8 @@ void print_plan(const model::MemoryPlan& p) {
   fmt::print("\nmemory for {} sequence{} of {} tokens\n", p.request.sequences, p.request.sequences == 1 ? "" : "s",
              p.request.context_tokens);
   fmt::print("  weights    {:>10}  mapped; {} read per token\n", human(p.weights), human(p.weights_active));
+  if (p.dense_copy > 0)
+    fmt::print("  INT8 copy  {:>10}  in place of the released dense weights\n", human(p.dense_copy));
   fmt::print("  KV         {:>10}  {} bytes a token\n", human(p.kv), grouped(p.kv_token));
   fmt::print("  scratch    {:>10}\n", human(p.scratch));
   fmt::print("  total      {:>10}  of {} available{}: {}\n", human(p.total()), human(p.machine.usable()),
@@ -212,6 +216,7 @@ Status run(const InspectCommand& command) {
   request.context_tokens = command.context == 0 ? weights->config.max_position_embeddings : command.context;
   request.sequences = command.sequences;
   request.decoder.math = command.math;
+  request.decoder.dense = command.dense;
   request.decoder.max_batch_tokens = command.batch_tokens;
   BALTORO_TRY(const model::MemoryPlan plan, model::plan_memory(*weights, request, machine));
   const model::Binding binding = model::bind(weights->config, *weights->files);
@@ -236,10 +241,16 @@ void add_inspect(CLI::App& app) {
   sub->add_option("--batch-tokens", command->batch_tokens, "tokens of a step; sizes the scratch memory")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
-  const std::map<std::string, model::Math> maths{{"exact", model::Math::kExact}, {"f32", model::Math::kF32}};
-  sub->add_option("--math", command->math, "exact or f32: f32 keeps KV in twice the bytes")
+  const std::map<std::string, model::Math> maths{
+      {"exact", model::Math::kExact}, {"fast", model::Math::kFast}, {"f32", model::Math::kF32}};
+  sub->add_option("--math", command->math, "exact, fast or f32: f32 keeps KV in twice the bytes")
       ->transform(CLI::CheckedTransformer(maths))
       ->option_text("MATH [exact]");
+  const std::map<std::string, model::DenseWeights> dense{{"released", model::DenseWeights::kReleased},
+                                                         {"int8", model::DenseWeights::kInt8}};
+  sub->add_option("--dense", command->dense, "released or int8: int8 copies what every token uses into memory")
+      ->transform(CLI::CheckedTransformer(dense))
+      ->option_text("DENSE [released]");
   sub->add_flag("--json", command->json, "for machines");
   sub->callback([command] {
     if (const auto status = run(*command); !status.ok()) finish(report_error("inspect", status.error()));

@@ -13,6 +13,7 @@ Result<llm::LocalOptions> local_options(const ModelOptions& options) {
   llm::LocalOptions local;
   BALTORO_TRY(local.dir, model_dir(options));
   local.math = options.math;
+  local.dense = options.dense;
   local.latent_norm_eps = options.latent_norm_eps;
   local.threads = options.threads;
   local.cpus = options.cpus;

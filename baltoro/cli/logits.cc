@@ -78,6 +78,7 @@ Result<TeacherForcingResult> run_model(const LogitsOptions& options) {
   BALTORO_TRY(const auto tokens, input_tokens(options, dir));
   TeacherForcing run = options.run;
   run.decoder.math = options.model.math;
+  run.decoder.dense = options.model.dense;
   run.decoder.latent_norm_eps = options.model.latent_norm_eps;
   run.decoder.threads = options.model.threads;
   run.decoder.cpus = options.model.cpus;

@@ -28,10 +28,19 @@ void add_model_options(CLI::App& app, ModelOptions& options, ChatFlags chat) {
   app.add_option_function<std::string>(
          "--math",
          [&options](const std::string& name) {
-           options.math = name == "f32" ? model::Math::kF32 : model::Math::kExact;
+           options.math = name == "f32" ? model::Math::kF32 : name == "fast" ? model::Math::kFast : model::Math::kExact;
          },
-         "Arithmetic: exact (the default: BF16 activations, f32 sums) or f32 (slow reference)")
-      ->check(CLI::IsMember({"exact", "f32"}));
+         "Arithmetic: exact (the default: BF16 activations, f32 sums), fast (approximate: activations are rounded to "
+         "8 bits where weights are INT4 or, by --dense int8, INT8) or f32 (slow reference)")
+      ->check(CLI::IsMember({"exact", "fast", "f32"}));
+  app.add_option_function<std::string>(
+         "--dense",
+         [&options](const std::string& name) {
+           options.dense = name == "int8" ? model::DenseWeights::kInt8 : model::DenseWeights::kReleased;
+         },
+         "Weights that every token uses: released (the default: in place, as stored) or int8 (approximate: a copy in "
+         "memory with 8 bits an element)")
+      ->check(CLI::IsMember({"released", "int8"}));
   app.add_option_function<std::string>(
          "--latent-norm-eps",
          [&options](const std::string& name) {

@@ -18,6 +18,7 @@ namespace baltoro::cli {
 struct ModelOptions {
   std::string dir;  // empty: default_model_dir()
   model::Math math = model::Math::kExact;
+  model::DenseWeights dense = model::DenseWeights::kReleased;
   model::LatentNormEps latent_norm_eps = model::LatentNormEps::kConfig;
   int threads = 0;            // 0: one per CPU of the affinity mask, or of `cpus`
   std::int64_t context = 0;   // positions of one sequence; 0: the model's
@@ -29,7 +30,7 @@ struct ModelOptions {
 // --threads and --cpus.
 void add_thread_options(CLI::App& app, ModelOptions& options);
 
-// Adds the positional DIR (required or not), --math, --latent-norm-eps, --threads, --cpus, --context and
+// Adds the positional DIR (required or not), --math, --dense, --latent-norm-eps, --threads, --cpus, --context and
 // --force-memory; with chat also --family.
 enum class ChatFlags : bool { kNo, kYes };
 void add_model_options(CLI::App& app, ModelOptions& options, ChatFlags chat);

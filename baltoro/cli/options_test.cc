@@ -50,13 +50,23 @@ TEST(ModelOptions, FlagsAreRead) {
   EXPECT_TRUE(options.force_memory);
 }
 
+TEST(ModelOptions, ApproximateModesAreAskedForByName) {
+  ModelOptions options;
+  EXPECT_EQ(options.dense, model::DenseWeights::kReleased);
+  EXPECT_EQ(parse_model({"--math", "fast", "--dense", "int8"}, options), "");
+  EXPECT_EQ(options.math, model::Math::kFast);
+  EXPECT_EQ(options.dense, model::DenseWeights::kInt8);
+  EXPECT_EQ(parse_model({"--math", "exact", "--dense", "released"}, options), "");
+  EXPECT_EQ(options.math, model::Math::kExact);
+  EXPECT_EQ(options.dense, model::DenseWeights::kReleased);
+}
+
 TEST(ModelOptions, WhatIsWrongIsRefused) {
   const std::vector<std::vector<std::string>> wrong{
-      {"--math", "fast"},    {"--math"},           {"--latent-norm-eps", "1e-6"},
-      {"--threads", "-1"},   {"--threads", "two"}, {"--context", "-5"},
-      {"--context", "1e30"}, {"one", "two"},       {"--unknown"},
-      {"--cpus", ""},        {"--cpus", "3-1"},    {"--cpus", "0,,1"},
-      {"--cpus", "all"}};
+      {"--math", "faster"}, {"--dense", "int4"},  {"--math"},          {"--latent-norm-eps", "1e-6"},
+      {"--threads", "-1"},  {"--threads", "two"}, {"--context", "-5"}, {"--context", "1e30"},
+      {"one", "two"},       {"--unknown"},        {"--cpus", ""},      {"--cpus", "3-1"},
+      {"--cpus", "0,,1"},   {"--cpus", "all"}};
   for (const auto& words : wrong) {
     ModelOptions options;
     EXPECT_NE(parse_model(words, options), "") << words.front();

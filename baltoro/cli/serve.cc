@@ -126,8 +126,9 @@ int run_serve(const ServeOptions& options) {
   if (!server.ok()) return report_error("serve", server.error());
   const llm::ModelInfo model = (*backend)->model();
   const bool v6 = options.host.find(':') != std::string::npos;
-  fmt::print("serving {} on http://{}{}{}:{}/v1 ({} tokens of context)\n", model.id, v6 ? "[" : "", options.host,
-             v6 ? "]" : "", (*server)->port(), model.max_context_tokens);
+  fmt::print("serving {} on http://{}{}{}:{}/v1 ({} tokens of context{})\n", model.id, v6 ? "[" : "", options.host,
+             v6 ? "]" : "", (*server)->port(), model.max_context_tokens,
+             model.arithmetic.empty() ? "" : ", " + model.arithmetic);
   std::fflush(stdout);
   wait_for_signal();
   fmt::print(stderr, "baltoro serve: finishing what runs, {:g} s at most; once more to quit now\n",

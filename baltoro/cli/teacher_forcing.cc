@@ -54,7 +54,8 @@ class RowFile {
       }
     }
     const std::vector<std::pair<std::string, std::string>> metadata{
-        {"math", run.decoder.math == model::Math::kExact ? "exact" : "f32"},
+        {"math", model::math_name(run.decoder.math)},
+        {"dense", model::dense_name(run.decoder.dense)},
         {"latent_norm_eps", run.decoder.latent_norm_eps == model::LatentNormEps::kHf ? "hf" : "config"}};
     BALTORO_TRY(auto writer, model::SafetensorsWriter::create(run.out_path, std::move(list), metadata));
     RowFile file(std::move(writer));

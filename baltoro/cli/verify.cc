@@ -62,8 +62,6 @@ Result<GoldenOutcome> run_golden(const VerifyCommand& command) {
   return outcome;
 }
 
-const char* math_name(model::Math math) { return math == model::Math::kF32 ? "f32" : "exact"; }
-
 json::Value replay_json(const model::GoldenReplay& r) {
   return json::Object{{"math", math_name(r.math)},
                       {"logits", r.logits_name},

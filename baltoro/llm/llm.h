@@ -124,6 +124,7 @@ struct ModelInfo {
   std::string family;  // "k2-thinking", ...
   std::int64_t max_context_tokens = 0;
   std::int64_t created_unix_s = 0;
+  std::string arithmetic = {};  // "exact", "fast, dense int8", ...; empty: the backend has none
 };
 
 // Gauges and counters that a backend offers, name -> value, in Prometheus spelling without prefix.

@@ -86,7 +86,8 @@ ModelInfo describe(const LocalOptions& options, text::ChatFamily family, std::in
   ModelInfo info{.id = options.model_id,
                  .family = text::chat_family_name(family),
                  .max_context_tokens = context_tokens,
-                 .created_unix_s = 0};
+                 .created_unix_s = 0,
+                 .arithmetic = model::arithmetic_name(options.math, options.dense)};
   if (info.id.empty()) {
     std::error_code error;
     const auto path = std::filesystem::canonical(options.dir, error);
@@ -151,6 +152,7 @@ Status LocalBackend::Impl::load() {
   const model::DecoderOptions decoder_options{
       .math = options.math,
       .latent_norm_eps = options.latent_norm_eps,
+      .dense = options.dense,
       .threads = options.threads,
       .max_batch_tokens = options.max_batch_tokens,
       .max_logit_rows = std::min<std::int64_t>({options.max_sequences, options.max_batch_tokens, 64}),
@@ -310,6 +312,8 @@ BackendMetrics LocalBackend::metrics() const {
   add("preemptions_total", s.preemptions);
   add("sequences_running", s.sequences_running);
   add("sequences_waiting", s.sequences_waiting);
+  add("math_fast", impl_->options.math == model::Math::kFast ? 1 : 0);
+  add("dense_int8", impl_->options.dense == model::DenseWeights::kInt8 ? 1 : 0);
   add("kv_blocks", s.blocks_total);
   add("kv_blocks_free", s.blocks_free);
   add("kv_blocks_cached", s.blocks_cached);

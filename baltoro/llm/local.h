@@ -17,6 +17,7 @@ struct LocalOptions {
   std::string dir = {};       // the released folder
   std::string model_id = {};  // empty: the folder's name
   model::Math math = model::Math::kExact;
+  model::DenseWeights dense = model::DenseWeights::kReleased;
   model::LatentNormEps latent_norm_eps = model::LatentNormEps::kConfig;
   int threads = 0;                      // 0: one per CPU
   std::vector<int> cpus = {};           // CPUs to run on, ascending; empty: those of the affinity mask

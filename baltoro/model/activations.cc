@@ -36,7 +36,8 @@ class Cutter {
 std::int64_t max_linear_scratch_bytes(const ModelConfig& c, std::int64_t tokens) {
   std::int64_t bytes = 0;
   const auto weight = [&bytes, tokens](std::int64_t rows, std::int64_t cols) {
-    bytes = std::max(bytes, kernels::linear_scratch_bytes(rows, cols, tokens));
+    bytes = std::max(
+        {bytes, kernels::linear_scratch_bytes(rows, cols, tokens), kernels::linear_int8_scratch_bytes(rows, cols)});
   };
   const auto ffn = [&weight, &c](std::int64_t width) {
     weight(width, c.hidden_size);
@@ -65,15 +66,14 @@ std::int64_t attend_state_floats(const ModelConfig& c) {
   return kernels::attend_state_floats(kernels::kAttendLanes, c.kv_lora_rank);
 }
 
-void lay_out_mla(const ModelConfig& c, const ActivationSizes& sizes, std::int64_t operand_bytes, Cutter& cut,
-                 Activations& a) {
+void lay_out_mla(const ModelConfig& c, const ActivationSizes& sizes, Cutter& cut, Activations& a) {
   const std::int64_t tokens = sizes.batch_tokens;
   const std::int64_t token_heads = tokens * c.num_attention_heads;
   a.c_q = cut.take<float>(tokens * c.q_lora_rank.value_or(0));
   a.q = cut.take<float>(token_heads * c.qk_head_dim());
   a.kv = cut.take<float>(tokens * c.kv_dim());
-  a.q_latent = cut.take<std::byte>(token_heads * c.kv_dim() * operand_bytes);
-  a.z = cut.take<std::byte>(token_heads * c.kv_lora_rank * operand_bytes);
+  a.q_latent = cut.take<std::byte>(token_heads * c.kv_dim() * element_bytes(sizes.math));
+  a.z = cut.take<std::byte>(token_heads * c.kv_lora_rank * element_bytes(sizes.math));
   a.heads = cut.take<float>(token_heads * c.v_head_dim);
   a.attend_items =
       cut.take<AttendItem>(tokens * ((c.num_attention_heads + kAttendFewestLanes - 1) / kAttendFewestLanes));
@@ -82,10 +82,10 @@ void lay_out_mla(const ModelConfig& c, const ActivationSizes& sizes, std::int64_
   }
 }
 
-void lay_out_ffn(const ModelConfig& c, std::int64_t tokens, std::int64_t operand_bytes, Cutter& cut, Activations& a) {
-  const std::int64_t widest =
-      std::max(c.intermediate_size, c.moe_intermediate_size * (c.n_shared_experts + c.num_experts_per_tok));
-  a.activated = cut.take<std::byte>(tokens * widest * operand_bytes);
+void lay_out_ffn(const ModelConfig& c, std::int64_t tokens, Math math, Cutter& cut, Activations& a) {
+  const std::int64_t shared = operand_row_bytes(math, c.moe_intermediate_size * c.n_shared_experts);
+  const std::int64_t routed = operand_row_bytes(math, c.moe_intermediate_size) * c.num_experts_per_tok;
+  a.activated = cut.take<std::byte>(tokens * std::max(operand_row_bytes(math, c.intermediate_size), shared + routed));
   a.scores = cut.take<float>(tokens * c.n_routed_experts);
   const std::int64_t slots = tokens * c.num_experts_per_tok;
   a.experts = cut.take<std::int32_t>(slots);
@@ -115,10 +115,14 @@ WorkerScratch lay_out_worker(const ModelConfig& c, std::int64_t tokens, std::int
 
 }  // namespace
 
+std::int64_t operand_row_bytes(Math math, std::int64_t n) {
+  const std::int64_t elements = n * element_bytes(math);
+  return math == Math::kFast ? (elements + 63) / 64 * 64 + kernels::int8_row_bytes(n) : elements;
+}
+
 Activations lay_out_activations(const ModelConfig& config, const ActivationSizes& sizes, std::byte* base,
                                 std::int64_t* bytes) {
   const std::int64_t tokens = sizes.batch_tokens;
-  const std::int64_t operand_bytes = sizes.math == Math::kExact ? 2 : 4;
   const std::int64_t widest_input =
       std::max({config.hidden_size, config.q_lora_rank.value_or(0), config.num_attention_heads * config.qk_head_dim(),
                 config.num_attention_heads * config.v_head_dim});
@@ -129,13 +133,13 @@ Activations lay_out_activations(const ModelConfig& config, const ActivationSizes
   a.delta = cut.take<float>(tokens * config.hidden_size);
   a.cos = cut.take<float>(tokens * config.qk_rope_head_dim / 2);
   a.sin = cut.take<float>(tokens * config.qk_rope_head_dim / 2);
-  a.operand = cut.take<std::byte>(tokens * widest_input * operand_bytes);
+  a.operand = cut.take<std::byte>(tokens * operand_row_bytes(sizes.math, widest_input));
 
   const std::int64_t shared_begin = cut.used();
-  lay_out_mla(config, sizes, operand_bytes, cut, a);
+  lay_out_mla(config, sizes, cut, a);
   const std::int64_t mla_end = cut.used();
   cut.rewind(shared_begin);
-  lay_out_ffn(config, tokens, operand_bytes, cut, a);
+  lay_out_ffn(config, tokens, sizes.math, cut, a);
   cut.rewind(std::max(mla_end, cut.used()));
 
   const std::int64_t linear_bytes = max_linear_scratch_bytes(config, tokens);

@@ -50,7 +50,8 @@ struct WorkerScratch {
 };
 
 // Every buffer of a step, cut once from one arena. T is max_batch_tokens here. Buffers marked "operand" hold what a
-// linear or the attention reads: BF16 in `exact`, F32 in `f32`. The MLA and FFN groups share memory: no value crosses.
+// linear reads, in rows of operand_row_bytes; "element": BF16, or F32 in `f32`. The MLA and FFN groups share memory: no
+// value crosses.
 struct Activations {
   float* x = nullptr;            // [T, D] residual stream
   float* normed = nullptr;       // [T, D]
@@ -63,8 +64,8 @@ struct Activations {
   float* c_q = nullptr;                // [T, q_lora_rank]
   float* q = nullptr;                  // [T, H, nope + rope]
   float* kv = nullptr;                 // [T, R + rope]
-  std::byte* q_latent = nullptr;       // [T, H, R + rope] operand: q_nope absorbed by w_uk, then q_pe
-  std::byte* z = nullptr;              // [T, H, R] operand: the attended latents
+  std::byte* q_latent = nullptr;       // [T, H, R + rope] element: q_nope absorbed by w_uk, then q_pe
+  std::byte* z = nullptr;              // [T, H, R] element: the attended latents
   float* heads = nullptr;              // [T, H, v]
   AttendItem* attend_items = nullptr;  // [T * ceil(H / kAttendFewestLanes)]
   std::vector<float*> attend_states;   // of parts that are worked on side by side
@@ -82,6 +83,10 @@ struct Activations {
 
   std::vector<WorkerScratch> workers;
 };
+
+// Bytes of a row of n values that a linear reads: BF16 or F32 elements, in `fast` followed by their 8-bit form
+// (kernels::quantize_row) from a multiple of 64 bytes on.
+std::int64_t operand_row_bytes(Math math, std::int64_t n);
 
 // Sizes that the buffers follow from.
 struct ActivationSizes {

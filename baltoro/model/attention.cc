@@ -80,7 +80,7 @@ void attend_part(std::int64_t layer, const Queries& queries, const AttendItem& i
                                  .rank = c.config.kv_lora_rank,
                                  .scale = c.softmax_scale,
                                  .scratch = scratch.attend};
-  (c.math == Math::kExact ? c.kernels.attend_bf16 : c.kernels.attend_f32)(args, part, state);
+  (c.math != Math::kF32 ? c.kernels.attend_bf16 : c.kernels.attend_f32)(args, part, state);
 }
 
 // Queries [begin, end) of an item whose parts lie in `states`, rounded into a.z.

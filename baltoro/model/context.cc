@@ -39,7 +39,12 @@ std::byte* linear_scratch(const Context& c, int worker) { return c.a.workers[sta
 
 void linear_rows(const Context& c, const tensor::MatrixView& w, const LinearCall& call, std::int64_t row_begin,
                  std::int64_t row_end, int worker) {
-  if (c.math == Math::kExact) {
+  if (call.x.int8_offset != 0 && kernels::reads_int8(w)) {
+    kernels::LinearArgs<std::byte> args = typed<std::byte>(call);
+    args.x += call.x.int8_offset;
+    args.ldx *= c.operand_bytes();
+    c.kernels.linear_int8(w, args, row_begin, row_end, linear_scratch(c, worker));
+  } else if (c.math != Math::kF32) {
     c.kernels.linear_bf16(w, typed<tensor::bf16>(call), row_begin, row_end, linear_scratch(c, worker));
   } else {
     c.kernels.linear_f32(w, typed<float>(call), row_begin, row_end, linear_scratch(c, worker));
@@ -47,7 +52,7 @@ void linear_rows(const Context& c, const tensor::MatrixView& w, const LinearCall
 }
 
 void linear_transposed(const Context& c, const tensor::MatrixView& w, const LinearCall& call, int worker) {
-  if (c.math == Math::kExact) {
+  if (c.math != Math::kF32) {
     c.kernels.linear_transposed_bf16(w, typed<tensor::bf16>(call), linear_scratch(c, worker));
   } else {
     c.kernels.linear_transposed_f32(w, typed<float>(call), linear_scratch(c, worker));
@@ -125,32 +130,48 @@ void linear(const Context& c, const char* name, Operand x, std::int64_t tokens,
 }
 
 void round_row(const Context& c, const float* x, std::byte* y, std::int64_t n) {
-  if (c.math == Math::kExact) {
+  if (c.math != Math::kF32) {
     c.kernels.to_bf16(x, reinterpret_cast<tensor::bf16*>(y), n);
   } else {
     std::memcpy(y, x, static_cast<std::size_t>(n) * sizeof(float));
   }
 }
 
+void round_columns(const Context& c, const float* x, std::byte* row, std::int64_t begin, std::int64_t end,
+                   std::int64_t n) {
+  round_row(c, x, row + begin * c.operand_bytes(), end - begin);
+  const std::int64_t int8_offset = operand_rows(c, row, n).int8_offset;
+  if (int8_offset != 0) c.kernels.quantize_row(x, row + int8_offset, begin, end, n);
+}
+
+Operand operand_rows(const Context& c, const std::byte* data, std::int64_t n) {
+  const std::int64_t int8_bytes = c.math == Math::kFast ? kernels::int8_row_bytes(n) : 0;
+  return {.data = data,
+          .stride = c.operand_stride(n),
+          .int8_offset = int8_bytes > 0 ? operand_row_bytes(c.math, n) - int8_bytes : 0};
+}
+
 Operand round_rows(const Context& c, const float* x, std::int64_t tokens, std::int64_t n, std::byte* buffer) {
+  const std::int64_t row_bytes = operand_row_bytes(c.math, n);
   const Region region{.name = "round", .count = tokens, .item = pass_work(n)};
   parallel(c, region, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t t = begin; t < end; ++t) round_row(c, x + t * n, buffer + t * n * c.operand_bytes(), n);
+    for (std::int64_t t = begin; t < end; ++t) round_columns(c, x + t * n, buffer + t * row_bytes, 0, n, n);
   });
-  return {.data = buffer, .stride = n};
+  return operand_rows(c, buffer, n);
 }
 
 Operand norm_rows(const Context& c, const char* name, const float* x, std::span<const float> w, float eps, float* y,
                   std::int64_t tokens, std::byte* buffer) {
   const auto n = static_cast<std::int64_t>(w.size());
+  const std::int64_t row_bytes = operand_row_bytes(c.math, n);
   const Region region{.name = name, .count = tokens, .item = pass_work(2 * n)};
   parallel(c, region, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t t = begin; t < end; ++t) {
       c.kernels.rmsnorm(x + t * n, w.data(), eps, y + t * n, n);
-      round_row(c, y + t * n, buffer + t * n * c.operand_bytes(), n);
+      round_columns(c, y + t * n, buffer + t * row_bytes, 0, n, n);
     }
   });
-  return {.data = buffer, .stride = n};
+  return operand_rows(c, buffer, n);
 }
 
 }  // namespace baltoro::model

@@ -31,7 +31,9 @@ struct Context {
   Activations a;
   StepProfile* profile = nullptr;  // of the step under way; null: nobody asks
 
-  std::int64_t operand_bytes() const { return math == Math::kExact ? 2 : 4; }
+  std::int64_t operand_bytes() const { return element_bytes(math); }
+  // Elements from one row of n values that a linear reads to the next: see operand_row_bytes.
+  std::int64_t operand_stride(std::int64_t n) const { return operand_row_bytes(math, n) / element_bytes(math); }
 };
 
 // One call of Decoder::forward, as the layers see it.
@@ -96,10 +98,12 @@ void parallel_rows(const Context& c, Region region, std::int64_t tokens, const B
   });
 }
 
-// What a linear reads: rows in the run's operand type (BF16 in `exact`, F32 in `f32`), `stride` elements apart.
+// What a linear reads: rows of the run's elements (BF16, or F32 in `f32`), `stride` elements apart. In `fast`, the
+// 8-bit form of a row lies `int8_offset` bytes behind its start; 0: it has none, and every weight meets the elements.
 struct Operand {
   const std::byte* data = nullptr;
   std::int64_t stride = 0;
+  std::int64_t int8_offset = 0;
 };
 
 // One linear over a batch, in the run's arithmetic; fields as in kernels::LinearArgs.
@@ -131,8 +135,14 @@ void linear(const Context& c, const char* name, Operand x, std::int64_t tokens,
 // What one row of w costs for that many tokens.
 ItemWork row_work(const tensor::MatrixView& w, std::int64_t tokens);
 
-// Rounds n values to the operand type.
+// Rounds n values to the run's element.
 void round_row(const Context& c, const float* x, std::byte* y, std::int64_t n);
+// Columns [begin, end) of a row of n values, rounded to all that a linear may read; begin is a multiple of 32, end too
+// or n. x [end - begin], row operand_row_bytes.
+void round_columns(const Context& c, const float* x, std::byte* row, std::int64_t begin, std::int64_t end,
+                   std::int64_t n);
+// Rows of n values that round_columns wrote, from `data`.
+Operand operand_rows(const Context& c, const std::byte* data, std::int64_t n);
 // Rounds x [tokens, n] into `buffer`.
 Operand round_rows(const Context& c, const float* x, std::int64_t tokens, std::int64_t n, std::byte* buffer);
 // y [tokens, n] = rmsnorm(x; w), row by row, and its rounding in `buffer`. y may alias x.

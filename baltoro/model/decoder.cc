@@ -11,6 +11,7 @@
 #include "baltoro/base/worker_plan.h"
 #include "baltoro/model/block.h"
 #include "baltoro/model/context.h"
+#include "baltoro/model/dense_copy.h"
 #include "baltoro/model/rope.h"
 
 namespace baltoro::model {
@@ -60,7 +61,7 @@ void check_batch(const Batch& batch, const ModelConfig& config, const DecoderOpt
   BALTORO_CHECK(batch.positions.size() == tokens && batch.sequences.size() == tokens,
                 "one position and sequence a token");
   BALTORO_CHECK(kv.kv_dim() == config.kv_dim(), "a cache of this model");
-  BALTORO_CHECK(kv.element_bytes() == (options.math == Math::kExact ? 2 : 4), "a cache of this arithmetic");
+  BALTORO_CHECK(kv.element_bytes() == element_bytes(options.math), "a cache of this arithmetic");
   for (std::size_t t = 0; t < tokens; ++t) {
     const std::int32_t position = batch.positions[t], sequence = batch.sequences[t];
     BALTORO_CHECK(batch.tokens[t] >= 0 && batch.tokens[t] < config.vocab_size, "tokens within the vocabulary");
@@ -141,6 +142,10 @@ Result<std::unique_ptr<Decoder>> Decoder::create(std::shared_ptr<const Weights> 
   BALTORO_TRY_STATUS(check_options(options));
   BALTORO_TRY(const kernels::Isa isa, resolve_isa(options));
   BALTORO_TRY(std::vector<WorkerPlace> places, workers_of(options));
+  if (options.dense == DenseWeights::kInt8) {
+    ThreadPool pool(places);
+    BALTORO_TRY(weights, make_dense_int8(*weights, kernels::kernels(isa), pool));
+  }
   const ActivationSizes sizes = activation_sizes(options, static_cast<int>(places.size()));
   std::int64_t bytes = 0;
   lay_out_activations(weights->config, sizes, nullptr, &bytes);

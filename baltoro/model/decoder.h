@@ -41,6 +41,7 @@ struct Trace {
 struct DecoderOptions {
   Math math = Math::kExact;
   LatentNormEps latent_norm_eps = LatentNormEps::kConfig;
+  DenseWeights dense = DenseWeights::kReleased;    // create() makes the copy
   int threads = 0;                                 // 0: one per CPU of `cpus`, see place_workers
   std::optional<kernels::Isa> isa = std::nullopt;  // absent: kernels::choose_isa(). `f32` always runs the scalar table
   std::int64_t max_batch_tokens = 512;             // largest T; sizes the scratch arena
@@ -49,11 +50,12 @@ struct DecoderOptions {
 };
 
 // Token ids to logits. Immutable weights, own scratch and thread pool; forward() allocates nothing.
-// Promise (kExact): the logits of a position are the same bits whatever the chunking, batch neighbours and threads.
+// Promise (kExact and kFast): the logits of a position are the same bits whatever the chunking, batch neighbours and
+// threads.
 class Decoder {
  public:
   // kResourceExhausted when scratch cannot be allocated; kInvalidArgument for options out of range and CPUs that
-  // this process may not use.
+  // this process may not use. The errors of make_dense_int8.
   static Result<std::unique_ptr<Decoder>> create(std::shared_ptr<const Weights> weights, DecoderOptions options);
   ~Decoder();
 
@@ -64,7 +66,7 @@ class Decoder {
   Status forward(const Batch& batch, KvCache& kv, std::span<float> logits, const Trace* trace = nullptr,
                  StepProfile* profile = nullptr);
 
-  const Weights& weights() const;
+  const Weights& weights() const;  // with the copy, if there is one
   const DecoderOptions& options() const;
   std::int64_t scratch_bytes() const;
   // What create() would allocate, for the memory plan.

@@ -39,7 +39,7 @@ Region lay_out_pieces(std::span<ExpertTokens> experts, const Context& c) {
 void activate_rows(const ExpertTokens& e, Operand x, std::int64_t begin, std::int64_t end, const Context& c,
                    int worker) {
   const WorkerScratch& scratch = c.a.workers[static_cast<std::size_t>(worker)];
-  const std::int64_t rows = end - begin;
+  const std::int64_t rows = end - begin, row_bytes = operand_row_bytes(c.math, width(e));
   for (std::int64_t t = 0; t < e.tokens; t += kFfnTokens) {
     const LinearCall all{.x = x, .x_rows = e.rows, .ldy = rows, .tokens = e.tokens};
     LinearCall call = slice_tokens(c, all, t, std::min(t + kFfnTokens, e.tokens));
@@ -49,7 +49,7 @@ void activate_rows(const ExpertTokens& e, Operand x, std::int64_t begin, std::in
     linear_rows(c, e.weights->up.row_slice(begin, rows), call, 0, rows, worker);
     c.kernels.silu_mul(scratch.gate, scratch.up, scratch.gate, call.tokens * rows);
     for (std::int64_t i = 0; i < call.tokens; ++i) {
-      round_row(c, scratch.gate + i * rows, e.activated + ((t + i) * width(e) + begin) * c.operand_bytes(), rows);
+      round_columns(c, scratch.gate + i * rows, e.activated + (t + i) * row_bytes, begin, end, width(e));
     }
   }
 }
@@ -89,7 +89,7 @@ void contract(std::span<const ExpertTokens> experts, float* y, std::int64_t toke
     for (const ExpertTokens& e : experts) {
       const Slots slots = slots_of(e, t, t_end);
       if (slots.begin == slots.end) continue;
-      const LinearCall all{.x = {.data = e.activated, .stride = width(e)},
+      const LinearCall all{.x = operand_rows(c, e.activated, width(e)),
                            .y = y,
                            .ldy = hidden,
                            .y_rows = e.rows,

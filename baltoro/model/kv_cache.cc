@@ -10,9 +10,7 @@
 namespace baltoro::model {
 namespace {
 
-std::int64_t row_bytes(const ModelConfig& config, Math math) {
-  return config.kv_dim() * (math == Math::kExact ? 2 : 4);
-}
+std::int64_t row_bytes(const ModelConfig& config, Math math) { return config.kv_dim() * element_bytes(math); }
 
 }  // namespace
 
@@ -41,7 +39,7 @@ Result<std::unique_ptr<KvCache>> KvCache::create(const ModelConfig& config, Math
   cache->num_blocks_ = num_blocks;
   cache->layers_ = config.num_hidden_layers;
   cache->kv_dim_ = config.kv_dim();
-  cache->element_bytes_ = math == Math::kExact ? 2 : 4;
+  cache->element_bytes_ = model::element_bytes(math);
   cache->layer_stride_ = row_bytes(config, math) * kBlockTokens;
   return cache;
 }

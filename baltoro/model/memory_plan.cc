@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "baltoro/base/progress.h"
+#include "baltoro/model/dense_copy.h"
 
 namespace baltoro::model {
 namespace {
@@ -39,7 +40,8 @@ WeightBytes count_weight_bytes(const Weights& weights) {
   const ModelConfig& config = weights.config;
   WeightBytes count;
   count.total = bytes(weights.embed) + bytes(weights.norm);
-  if (!config.tie_word_embeddings) count.total += bytes(weights.lm_head);
+  const bool tied = config.tie_word_embeddings && weights.lm_head.format == weights.embed.format;  // not a copy
+  if (!tied) count.total += bytes(weights.lm_head);
   std::int64_t idle = 0;
   for (const LayerWeights& layer : weights.layers) {
     count.total += bytes(layer.input_norm) + bytes(layer.post_attention_norm) + bytes(layer.attention);
@@ -52,7 +54,7 @@ WeightBytes count_weight_bytes(const Weights& weights) {
     idle += experts - experts / config.n_routed_experts * config.num_experts_per_tok;
   }
   // A token reads one row of the embedding table, or all of it as head.
-  const std::int64_t table = config.tie_word_embeddings ? 0 : bytes(weights.embed) - weights.embed.row_bytes();
+  const std::int64_t table = tied ? 0 : bytes(weights.embed) - weights.embed.row_bytes();
   count.active = count.total - idle - table;
   return count;
 }
@@ -68,11 +70,13 @@ Result<MemoryPlan> plan_memory(const Weights& weights, const MemoryRequest& requ
     return Error{Errc::kInvalidArgument,
                  fmt::format("[memory] sequences: 1 to {} expected, got {}", kMaxSequences, request.sequences)};
   }
-  const WeightBytes weight_bytes = count_weight_bytes(weights);
+  const bool copies = request.decoder.dense == DenseWeights::kInt8;
+  const WeightBytes weight_bytes = count_weight_bytes(copies ? dense_int8_shape(weights) : weights);
   const std::int64_t blocks = (request.context_tokens + kBlockTokens - 1) / kBlockTokens;
   MemoryPlan plan;
   plan.request = request;
-  plan.weights = weight_bytes.total;
+  plan.dense_copy = copies ? dense_int8_bytes(weights) : 0;
+  plan.weights = weight_bytes.total - plan.dense_copy;
   plan.weights_active = weight_bytes.active;
   plan.kv_token = KvCache::token_bytes(config, request.decoder.math);
   if (__builtin_mul_overflow(blocks * request.sequences, KvCache::block_bytes(config, request.decoder.math),
@@ -91,13 +95,16 @@ Status check_memory(const MemoryPlan& plan, bool force) {
   const bool owned_fits = plan.owned() <= plan.machine.usable();
   return Error{
       Errc::kResourceExhausted,
-      fmt::format("[memory] {} expected: weights {}, KV {} ({} tokens x {} sequence{} x {} bytes), scratch {}; {}. {} "
-                  "Lower the context or the number of sequences, or force it with --force-memory",
-                  human(plan.total()), human(plan.weights), human(plan.kv), plan.request.context_tokens,
-                  plan.request.sequences, plan.request.sequences == 1 ? "" : "s", plan.kv_token, human(plan.scratch),
-                  describe_machine(plan.machine),
-                  owned_fits ? "The weights would not stay in memory and be read from disk again for every token."
-                             : "KV and scratch alone do not fit.")};
+      fmt::format(
+          "[memory] {} expected: weights {},{} KV {} ({} tokens x {} sequence{} x {} bytes), scratch {}; {}. {} "
+          "Lower the context or the number of sequences, or force it with --force-memory",
+          human(plan.total()), human(plan.weights),
+          plan.dense_copy > 0 ? fmt::format(" INT8 copy {},", human(plan.dense_copy)) : "", human(plan.kv),
+          plan.request.context_tokens, plan.request.sequences, plan.request.sequences == 1 ? "" : "s", plan.kv_token,
+          human(plan.scratch), describe_machine(plan.machine),
+          owned_fits ? "The weights would not stay in memory and be read from disk again for every token."
+                     : (plan.dense_copy > 0 ? "KV, scratch and the INT8 copy alone do not fit."
+                                            : "KV and scratch alone do not fit."))};
 }
 
 }  // namespace baltoro::model

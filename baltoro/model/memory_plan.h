@@ -21,15 +21,16 @@ struct MemoryRequest {
 // Where the memory of a run goes, in bytes.
 struct MemoryPlan {
   MemoryRequest request;
+  std::int64_t dense_copy = 0;      // weights of DenseWeights::kInt8 in memory of our own
   std::int64_t weights = 0;         // mapped: page cache that the system may drop and read again
-  std::int64_t weights_active = 0;  // of those, what one token touches
+  std::int64_t weights_active = 0;  // of those and the copy, what one token touches
   std::int64_t kv_token = 0;        // a token, all layers
   std::int64_t kv = 0;              // whole blocks for context_tokens of every sequence
   std::int64_t scratch = 0;         // the decoder's arena and the logits of a step
   MachineMemory machine;
 
-  std::int64_t owned() const { return kv + scratch; }       // must be there
-  std::int64_t total() const { return weights + owned(); }  // to run at the speed of memory
+  std::int64_t owned() const { return dense_copy + kv + scratch; }  // must be there
+  std::int64_t total() const { return weights + owned(); }          // to run at the speed of memory
   bool fits() const { return total() <= machine.usable(); }
 };
 
@@ -43,9 +44,9 @@ WeightBytes count_weight_bytes(const Weights& weights);
 // kInvalidArgument: a context outside [1, max_position_embeddings] or sequences outside [1, 65536].
 Result<MemoryPlan> plan_memory(const Weights& weights, const MemoryRequest& request, const MachineMemory& machine);
 
-// Refuses to load what cannot fit: kResourceExhausted with the plan's numbers. Two cases, named apart: KV and scratch
-// alone exceed memory (the process would be killed); or only the weights do not stay resident beside them (each token
-// would read them from disk again). `force` (--force-memory) lets both pass.
+// Refuses to load what cannot fit: kResourceExhausted with the plan's numbers. Two cases, named apart: KV, scratch and
+// copied weights alone exceed memory (the process would be killed); or only the weights do not stay resident beside
+// them (each token would read them from disk again). `force` (--force-memory) lets both pass.
 Status check_memory(const MemoryPlan& plan, bool force);
 
 }  // namespace baltoro::model

@@ -67,7 +67,8 @@ ExpertTokens routed_expert(std::int64_t i, std::int64_t tokens, const Context& c
           .rows = c.a.slot_token + slot,
           .mix = c.a.slot_weight + slot,
           .tokens = c.a.first_slot[e + 1] - slot,
-          .activated = c.a.activated + (tokens * c.config.n_shared_experts + slot) * width * c.operand_bytes()};
+          .activated = c.a.activated + tokens * operand_row_bytes(c.math, c.config.n_shared_experts * width) +
+                       slot * operand_row_bytes(c.math, width)};
 }
 
 // a.delta of the shared and the routed experts. The routed come in waves, as they become readable; the shared go with

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "baltoro/base/huge_pages.h"
 #include "baltoro/base/result.h"
 #include "baltoro/model/config.h"
 #include "baltoro/tensor/matrix_view.h"
@@ -52,6 +53,7 @@ struct Weights {
   std::vector<float> norm;                  // [D]
   tensor::MatrixView lm_head;               // [V, D]; embed's view when tied
   std::shared_ptr<const Checkpoint> files;  // keeps the mappings alive
+  std::shared_ptr<const HugeBuffer> copy;   // of the views that are not into files; null: none. See dense_copy.h
 };
 
 // Opens a released folder in place: reads config.json, the index and the shard headers, checks every tensor's name,

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Every task of the bundled models through the server's chat API, with the example tool as it is shipped, for both
-twins: whole answers one by one, then streamed answers all at once. Each reasoning, call and answer must be the expected.
+twins: whole answers one by one, then streamed answers all at once. Each reasoning, call and answer must be the expected,
+in the approximate arithmetics too.
 
 usage: ledger_tasks.test.py BALTORO"""
 import concurrent.futures
@@ -19,6 +20,7 @@ TOOL = os.path.join(ROOT, "examples", "ledger", "get.sh")
 with open(os.path.join(ROOT, "examples", "ledger", "tools.json")) as _file:
     TOOLS = [{"type": entry["type"], "function": entry["function"]} for entry in json.load(_file)["tools"]]
 MAX_ROUNDS = 20
+APPROXIMATE = (["--math", "fast"], ["--dense", "int8"], ["--math", "fast", "--dense", "int8"])
 
 
 def post(port, request):
@@ -112,25 +114,32 @@ def write_ledger(folder, task):
     return path
 
 
+def run_tasks(baltoro, model, tasks, flags, name, ask, at_once):
+    """Number of tasks played right by a server with these flags."""
+    with tempfile.TemporaryDirectory() as folder, ServerProcess(baltoro, *flags, model=model) as server:
+        ledgers = [write_ledger(folder, task) for task in tasks]
+        with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+            results = list(pool.map(lambda task, ledger: run_task(ask, server.port, model, task, ledger), tasks, ledgers))
+    title = " ".join([model, *flags])
+    for task, problems in zip(tasks, results):
+        for problem in problems:
+            print(f"{title} {name} {task['id']}: {problem}")
+    right = sum(not problems for problems in results)
+    calls = sum(len(task["expected_calls"]) for task in tasks)
+    print(f"{title:40} {name:8} {right} of {len(tasks)} tasks right, {calls} calls expected in all")
+    return right
+
+
 def main():
     failed = 0
     for model in ("ledger", "ledger-bf16"):
         with open(os.path.join(ROOT, "models", model, "tasks.jsonl")) as file:
             tasks = [json.loads(line) for line in file]
         assert len(tasks) == 25, len(tasks)
-        with tempfile.TemporaryDirectory() as folder, ServerProcess(sys.argv[1], model=model) as server:
-            ledgers = [write_ledger(folder, task) for task in tasks]
-            for name, ask, at_once in (("whole", ask_whole, 1), ("streamed", ask_streamed, len(tasks))):
-                with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
-                    results = list(pool.map(lambda task, ledger: run_task(ask, server.port, model, task, ledger),
-                                            tasks, ledgers))
-                for task, problems in zip(tasks, results):
-                    for problem in problems:
-                        print(f"{model} {name} {task['id']}: {problem}")
-                right = sum(not problems for problems in results)
-                calls = sum(len(task["expected_calls"]) for task in tasks)
-                print(f"{model:12} {name:8} {right} of {len(tasks)} tasks right, {calls} calls expected in all")
-                failed += len(tasks) - right
+        runs = [([], "whole", ask_whole, 1)]
+        runs += [(flags, "streamed", ask_streamed, len(tasks)) for flags in ([], *APPROXIMATE)]
+        for flags, name, ask, at_once in runs:
+            failed += len(tasks) - run_tasks(sys.argv[1], model, tasks, flags, name, ask, at_once)
     return 1 if failed else 0
 
 

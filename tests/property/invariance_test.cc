@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One request never changes another: in `exact`, a position's logits are the same bits whatever the chunking, the batch
-// neighbours, the thread count, the places of its KV blocks, and whether a prefix was computed or taken from the cache.
+// One request never changes another: in `exact` and in `fast`, with and without `--dense int8`, a position's logits are
+// the same bits whatever the chunking, the batch neighbours, the thread count, the places of its KV blocks, and whether
+// a prefix was computed or taken from the cache.
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -21,10 +22,16 @@ constexpr kernels::Isa kIsas[] = {kernels::Isa::kScalar, kernels::Isa::kAvx2, ke
                                   kernels::Isa::kAvx512Bf16};
 
 #ifdef BALTORO_DCHECKS  // slow builds with sanitizers
-constexpr int kScalarModels = 1, kModels = 3;
+constexpr int kScalarModels = 1, kModels = 3, kApproximateModels = 1;
 #else
-constexpr int kScalarModels = 6, kModels = 16;
+constexpr int kScalarModels = 6, kModels = 16, kApproximateModels = 4;
 #endif
+
+struct Arithmetic {
+  kernels::Isa isa = kernels::Isa::kScalar;
+  Math math = Math::kExact;
+  DenseWeights dense = DenseWeights::kReleased;
+};
 
 struct Sequence {
   std::vector<std::int32_t> tokens;
@@ -36,13 +43,17 @@ struct Sequence {
 // One decoder with a cache whose free blocks are handed out in random order.
 class Runner {
  public:
-  Runner(std::shared_ptr<const Weights> weights, kernels::Isa isa, int threads, Random& random)
+  Runner(std::shared_ptr<const Weights> weights, const Arithmetic& arithmetic, int threads, Random& random)
       : random_(random), vocab_(weights->config.vocab_size) {
-    auto decoder = Decoder::create(
-        weights, {.threads = threads, .isa = isa, .max_batch_tokens = kMaxTokens, .max_logit_rows = kMaxTokens});
+    auto decoder = Decoder::create(weights, {.math = arithmetic.math,
+                                             .dense = arithmetic.dense,
+                                             .threads = threads,
+                                             .isa = arithmetic.isa,
+                                             .max_batch_tokens = kMaxTokens,
+                                             .max_logit_rows = kMaxTokens});
     EXPECT_TRUE(decoder.ok()) << decoder.error().message;
     decoder_ = *std::move(decoder);
-    kv_ = *KvCache::create(weights->config, Math::kExact, 32);
+    kv_ = *KvCache::create(weights->config, arithmetic.math, 32);
     for (int id = 0; id < 32; ++id) free_.push_back(BlockId{id});
   }
 
@@ -143,9 +154,9 @@ void rewind_some(std::vector<Sequence>& sequences, Runner& runner, Random& rando
 }
 
 // Runs the sequences as `plan` says and compares every row it sees with the expected bits.
-void run_case(const std::shared_ptr<const Weights>& weights, std::vector<Sequence> sequences, kernels::Isa isa,
-              const Plan& plan, Random& random, Counts& counts) {
-  Runner runner(weights, isa, plan.threads, random);
+void run_case(const std::shared_ptr<const Weights>& weights, std::vector<Sequence> sequences,
+              const Arithmetic& arithmetic, const Plan& plan, Random& random, Counts& counts) {
+  Runner runner(weights, arithmetic, plan.threads, random);
   for (Sequence& s : sequences) runner.add_blocks(s);
   std::vector<Runner::Row> rows;
   int rewinds = plan.restart ? 3 : 0;
@@ -194,10 +205,10 @@ std::vector<Sequence> random_sequences(const ModelConfig& config, Random& random
 }
 
 // Each sequence alone, in one piece, on one thread.
-void compute_expected(const std::shared_ptr<const Weights>& weights, std::vector<Sequence>& sequences, kernels::Isa isa,
-                      Random& random) {
+void compute_expected(const std::shared_ptr<const Weights>& weights, std::vector<Sequence>& sequences,
+                      const Arithmetic& arithmetic, Random& random) {
   for (Sequence& s : sequences) {
-    Runner runner(weights, isa, 1, random);
+    Runner runner(weights, arithmetic, 1, random);
     std::vector<Sequence> alone{s};
     runner.add_blocks(alone[0]);
     std::vector<Runner::Row> rows;
@@ -207,25 +218,42 @@ void compute_expected(const std::shared_ptr<const Weights>& weights, std::vector
   }
 }
 
+void run_models(const Arithmetic& arithmetic, int models) {
+  Counts counts;
+  const char* name = arithmetic_name(arithmetic.math, arithmetic.dense);
+  for (int m = 0; m < models; ++m) {
+    SCOPED_TRACE(testing::Message() << kernels::isa_name(arithmetic.isa) << ", " << name << ", model " << m);
+    Random random(static_cast<std::uint64_t>(m) * 4 + static_cast<std::uint64_t>(arithmetic.isa) + 1);
+    const auto weights = test::random_weights(test::random_config(random), random);
+    auto sequences = random_sequences(weights->config, random);
+    ASSERT_NO_FATAL_FAILURE(compute_expected(weights, sequences, arithmetic, random));
+    for (const Plan& plan : kPlans) {
+      ASSERT_NO_FATAL_FAILURE(run_case(weights, sequences, arithmetic, plan, random, counts));
+    }
+  }
+  std::printf("invariance %-12s %-17s %3d random models, %4lld cases, %6lld logit rows equal bit for bit\n",
+              kernels::isa_name(arithmetic.isa), name, models, static_cast<long long>(counts.cases),
+              static_cast<long long>(counts.rows));
+  std::fflush(stdout);
+}
+
 TEST(Invariance, SameBitsHoweverTheWorkIsCut) {
   for (const kernels::Isa isa : kIsas) {
     if (!kernels::isa_supported(isa)) continue;
-    Counts counts;
-    const int models = isa == kernels::Isa::kScalar ? kScalarModels : kModels;
-    for (int m = 0; m < models; ++m) {
-      SCOPED_TRACE(testing::Message() << kernels::isa_name(isa) << ", model " << m);
-      Random random(static_cast<std::uint64_t>(m) * 4 + static_cast<std::uint64_t>(isa) + 1);
-      const auto weights = test::random_weights(test::random_config(random), random);
-      auto sequences = random_sequences(weights->config, random);
-      ASSERT_NO_FATAL_FAILURE(compute_expected(weights, sequences, isa, random));
-      for (const Plan& plan : kPlans) {
-        ASSERT_NO_FATAL_FAILURE(run_case(weights, sequences, isa, plan, random, counts));
-      }
+    run_models({.isa = isa}, isa == kernels::Isa::kScalar ? kScalarModels : kModels);
+  }
+}
+
+TEST(Invariance, SameBitsInTheApproximateModes) {
+  constexpr Arithmetic kModes[] = {{.math = Math::kFast},
+                                   {.math = Math::kFast, .dense = DenseWeights::kInt8},
+                                   {.math = Math::kExact, .dense = DenseWeights::kInt8}};
+  for (const kernels::Isa isa : kIsas) {
+    if (!kernels::isa_supported(isa)) continue;
+    for (Arithmetic mode : kModes) {
+      mode.isa = isa;
+      run_models(mode, isa == kernels::Isa::kScalar ? 1 : kApproximateModels);
     }
-    std::printf("invariance %-12s %3d random models, %4lld cases, %6lld logit rows equal bit for bit\n",
-                kernels::isa_name(isa), models, static_cast<long long>(counts.cases),
-                static_cast<long long>(counts.rows));
-    std::fflush(stdout);
   }
 }
 
