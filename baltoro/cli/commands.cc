@@ -7,6 +7,7 @@ namespace baltoro::cli {
 void add_bench(CLI::App& app);
 void add_chat(CLI::App& app);
 void add_complete(CLI::App& app);
+void add_deviation(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_logits(CLI::App& app);
 void add_serve(CLI::App& app);
@@ -16,7 +17,8 @@ void add_verify(CLI::App& app);
 
 const std::vector<AddCommand>& commands() {
   static const std::vector<AddCommand> list = {
-      add_bench, add_chat, add_complete, add_inspect, add_logits, add_serve, add_synth, add_tokenize, add_verify,
+      add_bench,  add_chat,  add_complete, add_deviation, add_inspect,
+      add_logits, add_serve, add_synth,    add_tokenize,  add_verify,
   };
   return list;
 }

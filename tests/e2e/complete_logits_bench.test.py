@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""`baltoro complete`, `logits` and `bench` on the bundled models.
+"""`baltoro complete`, `logits`, `deviation` and `bench` on the bundled models.
 
 usage: complete_logits_bench.test.py BALTORO"""
 import array
@@ -101,6 +101,40 @@ class Logits(unittest.TestCase):
             self.assertEqual(os.listdir(folder), ["t.json"])
 
 
+class Deviation(unittest.TestCase):
+    def test_each_arithmetic_is_compared_with_f32(self):
+        model = os.path.join(ROOT, "models", "ledger-bf16")
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump([{"tokens": [5, 6, 7, 8, 9], "scored_from": 3}, {"tokens": [1, 2, 3]}], file)
+            file.flush()
+            done = run("deviation", model, "--tokens", file.name, "--json")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            rows = json.loads(done.stdout)
+            self.assertEqual([(row["math"], row["dense"]) for row in rows],
+                             [("f32", "released"), ("exact", "released"), ("fast", "released"), ("exact", "int8"),
+                              ("fast", "int8")])
+            for row in rows:
+                self.assertEqual((row["positions"], row["tokens_scored"]), (8, 4))
+            self.assertEqual((rows[0]["kl_mean"], rows[0]["top_agreement"]), (0, 1))
+            self.assertEqual(len({row["perplexity"] for row in rows}), 4)  # no weight has groups: fast is exact
+            self.assertEqual(rows[1]["perplexity"], rows[2]["perplexity"])
+            some = run("deviation", model, "--tokens", file.name, "--math", "fast", "--dense", "int8").stdout
+            self.assertEqual([line.split("  ")[0] for line in some.splitlines()[1:]], ["f32", "fast, dense int8"])
+
+    def test_what_is_wrong_is_said(self):
+        model = os.path.join(ROOT, "models", "ledger")
+        with tempfile.NamedTemporaryFile("w+", suffix=".json") as file:
+            for content in ("", "{}", "[]", "[1.5]", "[-1]", "[1024]", "[[1]]", '[{"tokens": 1}]', "[{}]", "[1, {}]",
+                            '[{"tokens": [1, 2], "scored_from": 0}]', '[{"tokens": []}]'):
+                file.seek(0)
+                file.truncate()
+                file.write(content)
+                file.flush()
+                done = run("deviation", model, "--tokens", file.name)
+                self.assertNotEqual(done.returncode, 0, content)
+                self.assertTrue(done.stderr.startswith("baltoro deviation: "), done.stderr)
+
+
 class Complete(unittest.TestCase):
     def complete(self, *arguments, data=""):
         done = run("complete", os.path.join(ROOT, "models", "ledger"), *arguments, data=data)
@@ -114,6 +148,10 @@ class Complete(unittest.TestCase):
         self.assertNotEqual(flag, "")
         echoed = self.complete("--prompt", "The value is", "-n", "12", "--temperature", "0", "--echo").stdout
         self.assertEqual(echoed, "The value is" + flag)
+
+    def test_approximate_arithmetic_answers_alike(self):
+        prompt = ("--prompt", "The value is", "-n", "12", "--temperature", "0")
+        self.assertEqual(self.complete(*prompt, "--math", "fast", "--dense", "int8").stdout, self.complete(*prompt).stdout)
 
     def test_seeds_repeat(self):
         outputs = [self.complete("--prompt", "A", "-n", "20", "--temperature", "1.5", "--seed", seed).stdout
@@ -161,6 +199,17 @@ class Bench(unittest.TestCase):
         for threads in ("all_threads", "one_thread"):
             for name in ("read_bytes_per_s", "f32_flop_per_s"):
                 self.assertGreater(report["machine"][threads][name], 0)
+
+    def test_approximate_arithmetic_is_named_and_counted(self):
+        arguments = ["bench", os.path.join(ROOT, "models", "ledger-bf16"), "--quick", "--quiet", "--repeat", "2", "--prefill",
+                     "32", "--decode-batch", "1", "--context", "64", "--decode-steps", "4", "--format", "json"]
+        exact, fast = (json.loads(run(*arguments, *flags).stdout)
+                       for flags in ([], ["--math", "fast", "--dense", "int8"]))
+        self.assertEqual([(report["math"], report["dense"]) for report in (exact, fast)],
+                         [("exact", "released"), ("fast", "int8")])
+        for before, after in zip(exact["rows"], fast["rows"]):
+            self.assertNotEqual(after["weight_bytes"], before["weight_bytes"])
+            self.assertEqual(after["linear_flop"], before["linear_flop"])
 
     def test_a_cold_start_says_whether_it_was_cold(self):
         with tempfile.TemporaryDirectory() as folder:
