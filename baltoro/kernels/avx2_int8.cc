@@ -30,6 +30,7 @@ namespace {
 #include "baltoro/kernels/vec-inl.h"
 #include "baltoro/kernels/bytes_avx2-inl.h"
 #include "baltoro/kernels/int8-inl.h"
+#include "baltoro/kernels/int8_calls-inl.h"
 #include "baltoro/kernels/quantize-inl.h"
 // clang-format on
 

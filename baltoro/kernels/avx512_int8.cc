@@ -31,8 +31,10 @@ namespace {
 // clang-format off
 #include "baltoro/kernels/vec_avx512-inl.h"
 #include "baltoro/kernels/vec-inl.h"
+#include "baltoro/kernels/lanes_avx512-inl.h"
 #include "baltoro/kernels/bytes_avx512-inl.h"
 #include "baltoro/kernels/int8-inl.h"
+#include "baltoro/kernels/int8_calls-inl.h"
 #include "baltoro/kernels/quantize-inl.h"
 // clang-format on
 

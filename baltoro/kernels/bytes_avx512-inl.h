@@ -28,3 +28,5 @@ template <int kBits>
   return sum;
 }
 [[gnu::always_inline]] inline I dot_small(I sum, I w, I x) { return dot(sum, w, x); }
+// Sums over the lanes of 16 vectors, as the tree of sum_of_lanes().
+[[gnu::always_inline]] inline void sixteen_sums(const float* v, float* sums) { store(sums, sums_of_lanes(v)); }

@@ -20,17 +20,12 @@ inline constexpr std::int64_t kRowOffsets = kRowScales + 4 * tensor::kInt8Lanes;
 
 inline constexpr float kSmallestGroup = 0x1p-100f;
 
-// Tokens and rows that pass through the first-level cache together: 24 x 640 bytes of activations, 8 x 512 of weights
-// and 24 x 8 x 64 of sums.
-inline constexpr std::int64_t kInt8BlockTokens = 24;
+inline constexpr std::int64_t kInt8PanelRows = 32;  // unpacked at once
 inline constexpr std::int64_t kInt8BlockRows = 8;
-
-// Rows whose widened scales lie in scratch at once, about 64 KiB: a multiple of kInt8BlockRows.
-constexpr std::int64_t int8_panel_rows(std::int64_t rows, std::int64_t cols) {
-  const std::int64_t row = std::max<std::int64_t>(tensor::int8_chunks(cols), 1) * 4 * tensor::kInt8Lanes;
-  const std::int64_t fitting = std::clamp<std::int64_t>(64 * 1024 / row, kInt8BlockRows, 64);
-  return std::min(fitting / kInt8BlockRows * kInt8BlockRows, round_up(std::max<std::int64_t>(rows, 1), kInt8BlockRows));
-}
+inline constexpr std::int64_t kInt8BlockTokens = 24;
+inline constexpr std::int64_t kInt8Sums = 192;        // of a block, or of 6 tokens and a panel
+inline constexpr std::int64_t kInt8DirectTokens = 4;  // at most so many meet the codes straight
+inline constexpr std::int64_t kInt8Ahead = 4096;      // bytes that memory is asked for early
 
 // Scales of one row of a kInt4Group weight in lane order, 16 a chunk, zero in the padding: for whatever group and
 // dtype.

@@ -38,7 +38,7 @@ void linear(benchmark::State& state, Isa isa, WeightFormat format, std::int64_t 
   while (weight.view.data_bytes() * static_cast<std::int64_t>(copies.size()) < copies_bytes);
   const Kernels& k = kernels(isa);
   const std::int64_t stride = int8_row_bytes(cols);
-  Aligned x(tokens * stride), scratch(linear_int8_scratch_bytes(rows, cols));
+  Aligned x(tokens * stride), scratch(linear_int8_scratch_bytes(cols));
   std::vector<float> row(static_cast<std::size_t>(cols)), y(static_cast<std::size_t>(tokens * rows));
   for (float& value : row) value = random_float(rng);
   for (std::int64_t t = 0; t < tokens; ++t) k.quantize_row(row.data(), x.get() + t * stride, 0, cols, cols);

@@ -53,7 +53,7 @@ std::vector<float> random_values(std::int64_t count, std::mt19937_64& rng) {
 
 void call(const Kernels& k, const MatrixView& w, const LinearArgs<std::byte>& args, std::int64_t begin,
           std::int64_t end) {
-  const Aligned scratch(linear_int8_scratch_bytes(w.rows, w.cols));
+  const Aligned scratch(linear_int8_scratch_bytes(w.cols));
   k.linear_int8(w, args, begin, end, scratch.bytes);
 }
 

@@ -88,7 +88,7 @@ struct Kernels {
   // The same with 8-bit activations, for weights of which reads_int8() holds. x: rows of quantize_row, 64-byte aligned.
   // Products and sums of 32 columns are whole numbers, exact; each such sum is multiplied by the product (one rounding)
   // of the weight's and the row's scale and added in f32. The same bits on every instruction set.
-  // scratch: linear_int8_scratch_bytes(w) bytes, 64-byte aligned.
+  // scratch: linear_int8_scratch_bytes bytes, 64-byte aligned.
   void (*linear_int8)(const tensor::MatrixView& w, const LinearArgs<std::byte>& args, std::int64_t row_begin,
                       std::int64_t row_end, std::byte* scratch) = nullptr;
   // y[t, c] = sum_r x[t, r] W[r, c] for all columns (the absorption of w_uk). Rows in ascending order.
@@ -143,6 +143,6 @@ std::int64_t linear_scratch_bytes(std::int64_t rows, std::int64_t cols, std::int
 bool reads_int8(const tensor::MatrixView& w);
 // Bytes of a row of quantize_row: 640 for each 512 columns, which is 1.25 a column.
 std::int64_t int8_row_bytes(std::int64_t cols);
-std::int64_t linear_int8_scratch_bytes(std::int64_t rows, std::int64_t cols);
+std::int64_t linear_int8_scratch_bytes(std::int64_t cols);
 
 }  // namespace baltoro::kernels

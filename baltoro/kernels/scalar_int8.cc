@@ -140,9 +140,10 @@ bool reads_int8(const MatrixView& w) {
 
 std::int64_t int8_row_bytes(std::int64_t cols) { return tensor::int8_chunks(cols) * kRowChunkBytes; }
 
-std::int64_t linear_int8_scratch_bytes(std::int64_t rows, std::int64_t cols) {
-  const std::int64_t sums = kInt8BlockTokens * kInt8BlockRows * 4 * kInt8Lanes;
-  return int8_panel_rows(rows, cols) * tensor::int8_chunks(cols) * 4 * kInt8Lanes + sums;
+std::int64_t linear_int8_scratch_bytes(std::int64_t cols) {
+  const std::int64_t chunks = tensor::int8_chunks(cols);
+  const std::int64_t lanes = (kInt8PanelRows * chunks + kInt8Sums) * 4 * kInt8Lanes;
+  return lanes + chunks * kInt8PanelRows * kInt8Chunk;
 }
 
 }  // namespace baltoro::kernels

@@ -36,8 +36,8 @@ class Cutter {
 std::int64_t max_linear_scratch_bytes(const ModelConfig& c, std::int64_t tokens) {
   std::int64_t bytes = 0;
   const auto weight = [&bytes, tokens](std::int64_t rows, std::int64_t cols) {
-    bytes = std::max(
-        {bytes, kernels::linear_scratch_bytes(rows, cols, tokens), kernels::linear_int8_scratch_bytes(rows, cols)});
+    bytes =
+        std::max({bytes, kernels::linear_scratch_bytes(rows, cols, tokens), kernels::linear_int8_scratch_bytes(cols)});
   };
   const auto ffn = [&weight, &c](std::int64_t width) {
     weight(width, c.hidden_size);
