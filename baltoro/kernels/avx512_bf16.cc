@@ -82,6 +82,8 @@ namespace {
 #include "baltoro/kernels/codes_dp-inl.h"
 #include "baltoro/kernels/int8_codes_dp-inl.h"
 #include "baltoro/kernels/linear_dp-inl.h"
+#include "baltoro/kernels/codes_few_dp-inl.h"
+#include "baltoro/kernels/codes_many_dp-inl.h"
 #include "baltoro/kernels/linear_dp_calls-inl.h"
 #include "baltoro/kernels/product-inl.h"
 #include "baltoro/kernels/product_dp-inl.h"

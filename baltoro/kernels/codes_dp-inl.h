@@ -42,8 +42,9 @@ struct RowScales {
 struct Int4Codes {
   static constexpr std::int64_t kRun = kBlock;
   static constexpr bool kShortRuns = true;
-  static constexpr int kExpand = 4;    // vectors of pairs in a vector of codes
-  static constexpr int kFourRows = 4;  // most tokens for which 4 rows of a run fit the registers
+  static constexpr int kExpand = 4;       // vectors of pairs in a vector of codes
+  static constexpr int kUnpackFrom = 57;  // tokens from which an unpacked panel pays (measured)
+  static constexpr int kFourRows = 4;     // most tokens for which 4 rows of a run fit the registers
   static int vectors(std::int64_t n) { return n > 256 ? 16 : (n > 128 ? 8 : 4); }
   static std::int64_t bytes(std::int64_t columns) { return columns / 2; }
 
@@ -129,6 +130,7 @@ struct F8Codes {
   static constexpr std::int64_t kRun = kBlock;
   static constexpr bool kShortRuns = false;
   static constexpr int kExpand = 2;
+  static constexpr int kUnpackFrom = 15;
   static constexpr int kFourRows = 3;
   static int vectors(std::int64_t) { return 16; }
   static std::int64_t bytes(std::int64_t columns) { return columns; }

@@ -14,7 +14,11 @@ inline TokenTile cut_tile(std::int64_t n, std::int64_t tiles, std::int64_t i, co
   const std::int64_t begin = n * i / tiles;
   return {.begin = begin, .count = n * (i + 1) / tiles - begin, .x = x + begin * padded_cols};
 }
-inline std::int64_t count_tiles(std::int64_t n) { return (n + kDpTokens - 1) / kDpTokens; }
+inline std::int64_t count_tiles(std::int64_t n, std::int64_t most) { return (n + most - 1) / most; }
+template <class W>
+std::int64_t code_tiles(std::int64_t n) {
+  return count_tiles(n, n < W::kUnpackFrom ? kDpCodeTokens : kDpUnpackedTokens);
+}
 
 // BF16 values that a run of that many columns takes.
 template <class W>
@@ -22,10 +26,10 @@ std::int64_t run_width(std::int64_t columns) {
   return W::vectors(columns) * 32;
 }
 
-// Activations of tokens [first, first + n) in the order of W, as the tiles want them.
+// Activations of tokens [first, first + n) in the order of W, as that many tiles want them.
 template <class W>
-void order_tokens(const LinearArgs<bf16>& args, std::int64_t cols, std::int64_t first, std::int64_t n, bf16* packed) {
-  const std::int64_t tiles = count_tiles(n);
+void order_tokens(const LinearArgs<bf16>& args, std::int64_t cols, std::int64_t first, std::int64_t n,
+                  std::int64_t tiles, bf16* packed) {
   for (std::int64_t i = 0; i < tiles; ++i) {
     const TokenTile tile = cut_tile(n, tiles, i, packed, dp_padded_cols(cols));
     bf16* to = packed + tile.begin * dp_padded_cols(cols);
@@ -65,48 +69,57 @@ inline void store_tile(const LinearArgs<bf16>& args, std::int64_t first, std::in
   }
 }
 
-// `unpack`: each run is still to be unpacked, into the place of the first.
 template <class W>
-void add_tile_pairs(const CodedPanel& panel, const TokenTile& tile, const DpScratch& scratch, bool unpack,
-                    float* sums) {
+void add_tile_unpacked(const CodedPanel& panel, const TokenTile& tile, const DpScratch& scratch, float* sums) {
   using Add = void (*)(const Run&);
-  static constexpr Add kAdd[kDpTokens] = {add_unpacked_run<W, 1>, add_unpacked_run<W, 2>, add_unpacked_run<W, 3>,
-                                          add_unpacked_run<W, 4>, add_unpacked_run<W, 5>, add_unpacked_run<W, 6>};
+  static constexpr Add kAdd[kDpUnpackedTokens] = {
+      add_unpacked_run<W, 1>, add_unpacked_run<W, 2>, add_unpacked_run<W, 3>, add_unpacked_run<W, 4>,
+      add_unpacked_run<W, 5>, add_unpacked_run<W, 6>, add_unpacked_run<W, 7>, add_unpacked_run<W, 8>};
   for (std::int64_t c = 0; c < panel.cols; c += kBlock) {
     const std::int64_t width = run_width<W>(clamp(panel.cols - c, kBlock));
-    std::byte* pairs = scratch.pairs + (unpack ? 0 : c * kDpRows * 2);
-    float* lane_scales = scratch.lane_scales + (unpack ? 0 : c / kBlock * kDpRows * 16);
-    if (unpack) unpack_panel_run<W>(panel, c, pairs, lane_scales);
     kAdd[tile.count - 1]({.x = tile.x + c * tile.count,
                           .next_x = tile.x + (c + width) * tile.count,
-                          .w = pairs,
+                          .w = scratch.pairs + c * kDpRows * 2,
                           .rows = panel.rows,
                           .columns = width,
-                          .scales = lane_scales,
+                          .scales = scratch.lane_scales + c / kBlock * kDpRows * 16,
                           .sums = sums,
                           .first = c == 0});
   }
+}
+
+// A tile straight from the codes; `fetch`: they still come from memory.
+template <class W>
+void add_tile_coded(const CodedPanel& panel, const TokenTile& tile, bool alone, bool fetch, float* sums) {
+  using Rows = void (*)(const CodedPanel&, const bf16*, float*);
+  using Runs = void (*)(const CodedPanel&, const bf16*, bool, float*);
+  static constexpr Rows kAddRows[] = {add_tile_codes<W, 1>, add_tile_codes<W, 2>, add_tile_codes<W, 3>,
+                                      add_tile_codes<W, 4>};
+  static constexpr Runs kAddRuns[kDpCodeTokens] = {add_tile_runs<W, 1>, add_tile_runs<W, 2>, add_tile_runs<W, 3>,
+                                                   add_tile_runs<W, 4>, add_tile_runs<W, 5>, add_tile_runs<W, 6>,
+                                                   add_tile_runs<W, 7>};
+  const auto count = static_cast<std::size_t>(tile.count);
+  if (alone && count <= std::size(kAddRows)) return kAddRows[count - 1](panel, tile.x, sums);
+  kAddRuns[count - 1](panel, tile.x, fetch, sums);
 }
 
 // Tokens [first, first + n) times one panel whose first row is `row`.
 template <class W>
 void multiply_panel(const CodedPanel& panel, std::int64_t row, const LinearArgs<bf16>& args, std::int64_t first,
                     std::int64_t n, const DpScratch& scratch) {
-  using Add = void (*)(const CodedPanel&, const bf16*, float*);
-  static constexpr Add kAddCodes[kDpDirectTokens] = {add_tile_codes<W, 1>, add_tile_codes<W, 2>, add_tile_codes<W, 3>,
-                                                     add_tile_codes<W, 4>};
-  alignas(64) float sums[kDpTokens * kSums];
-  if (n <= kDpDirectTokens) {
-    kAddCodes[n - 1](panel, scratch.x, sums);
-    return store_tile(args, first, n, row, panel.rows, sums);
-  }
-  const std::int64_t tiles = count_tiles(n);
-  for (std::int64_t c = 0; tiles > 1 && c < panel.cols; c += kBlock) {
+  alignas(64) float sums[kDpUnpackedTokens * kSums];
+  const std::int64_t tiles = code_tiles<W>(n);
+  const bool unpack = n >= W::kUnpackFrom;
+  for (std::int64_t c = 0; unpack && c < panel.cols; c += kBlock) {
     unpack_panel_run<W>(panel, c, scratch.pairs + c * kDpRows * 2, scratch.lane_scales + c / kBlock * kDpRows * 16);
   }
   for (std::int64_t i = 0; i < tiles; ++i) {
     const TokenTile tile = cut_tile(n, tiles, i, scratch.x, dp_padded_cols(panel.cols));
-    add_tile_pairs<W>(panel, tile, scratch, tiles == 1, sums);
+    if (unpack) {
+      add_tile_unpacked<W>(panel, tile, scratch, sums);
+    } else {
+      add_tile_coded<W>(panel, tile, tiles == 1, i == 0, sums);
+    }
     store_tile(args, first + tile.begin, tile.count, row, panel.rows, sums);
   }
 }
@@ -118,7 +131,7 @@ void linear_codes(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_
   const std::int64_t chunk = dp_chunk_tokens(w.cols);
   for (std::int64_t first = 0; first < args.tokens; first += chunk) {
     const std::int64_t n = clamp(args.tokens - first, chunk);
-    order_tokens<W>(args, w.cols, first, n, s.x);
+    order_tokens<W>(args, w.cols, first, n, code_tiles<W>(n), s.x);
     for (std::int64_t row = row_begin; row < row_end; row += kDpRows) {
       const std::int64_t rows = clamp(row_end - row, kDpRows);
       RowScales scales[kDpRows];
@@ -139,10 +152,10 @@ void linear_codes(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_
 inline void multiply_pairs(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t first, const TokenTile& tile,
                            bool packed, std::int64_t row, std::int64_t rows) {
   using Add = void (*)(const Run&);
-  static constexpr Add kAdd[kDpTokens] = {add_pairs<1>, add_pairs<2>, add_pairs<3>,
-                                          add_pairs<4>, add_pairs<5>, add_pairs<6>};
+  static constexpr Add kAdd[kDpPairTokens] = {add_pairs<1>, add_pairs<2>, add_pairs<3>,
+                                              add_pairs<4>, add_pairs<5>, add_pairs<6>};
   const std::int64_t step = packed ? PlainPairs::kRun : w.cols;  // few tokens: rows from end to end, as memory likes it
-  alignas(64) float sums[kDpTokens * kSums];
+  alignas(64) float sums[kDpPairTokens * kSums];
   for (std::int64_t c = 0; c < w.cols; c += step) {
     const std::int64_t columns = clamp(w.cols - c, step);
     kAdd[tile.count - 1]({.x = packed ? tile.x + c * tile.count : x_row(args, first + tile.begin) + c,
@@ -161,13 +174,13 @@ inline void multiply_pairs(const MatrixView& w, const LinearArgs<bf16>& args, st
 // Activations are read in place where they are few and lie evenly, and where there is no scratch.
 inline void linear_pairs(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t row_begin,
                          std::int64_t row_end, std::byte* scratch) {
-  const bool packed = scratch != nullptr && args.tokens > 1 && (args.tokens > kDpTokens || args.x_rows != nullptr);
+  const bool packed = scratch != nullptr && args.tokens > 1 && (args.tokens > kDpPairTokens || args.x_rows != nullptr);
   const std::int64_t chunk = dp_chunk_tokens(w.cols);
   auto* x = reinterpret_cast<bf16*>(scratch);
   for (std::int64_t first = 0; first < args.tokens; first += chunk) {
     const std::int64_t n = clamp(args.tokens - first, chunk);
-    if (packed) order_tokens<PlainPairs>(args, w.cols, first, n, x);
-    const std::int64_t tiles = count_tiles(n);
+    const std::int64_t tiles = count_tiles(n, kDpPairTokens);
+    if (packed) order_tokens<PlainPairs>(args, w.cols, first, n, tiles, x);
     for (std::int64_t row = row_begin; row < row_end; row += kDpRows) {
       const std::int64_t rows = clamp(row_end - row, kDpRows);
       for (std::int64_t i = 0; i < tiles; ++i) {

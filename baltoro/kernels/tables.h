@@ -46,14 +46,13 @@ constexpr std::int64_t attend_lanes(std::int64_t queries) { return round_up(quer
 constexpr std::int64_t scratch_row_floats(std::int64_t cols) { return round_up(cols, 32); }
 constexpr std::int64_t scratch_scale_floats(std::int64_t cols) { return round_up(cols / 32 + 1, 16); }
 
-// Tiles of avx512_bf16: rows of a panel, most tokens of a tile, and most that meet codes without unpacking them first.
+// avx512_bf16: rows of a panel, most tokens of a tile of BF16 weights, and of codes: straight and from unpacked panels.
 inline constexpr int kDpPanelRows = 32;
-inline constexpr int kDpTileTokens = 6;
-inline constexpr int kDpDirectTokens = 4;
+inline constexpr int kDpPairTokens = 6, kDpCodeTokens = 7, kDpUnpackedTokens = 8;
 constexpr std::int64_t dp_padded_cols(std::int64_t cols) { return round_up(cols, 512); }
-// Tokens whose activations are packed at once: about 2 MiB. Changes no result.
+// Tokens whose activations are packed at once: about 2 MiB, whole tiles. Changes no result.
 constexpr std::int64_t dp_chunk_tokens(std::int64_t cols) {
-  const std::int64_t fitting = (2 << 20) / (dp_padded_cols(cols > 0 ? cols : 1) * 2) / kDpTileTokens * kDpTileTokens;
+  const std::int64_t fitting = (2 << 20) / (dp_padded_cols(cols > 0 ? cols : 1) * 2) / 48 * 48;
   return fitting < 48 ? 48 : (fitting > 528 ? 528 : fitting);
 }
 
