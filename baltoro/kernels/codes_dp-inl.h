@@ -97,32 +97,41 @@ struct Int4Codes {
     return _mm512_permutexvar_ps(lane_groups<V>(), _mm512_maskz_loadu_ps(mask, row.widened + c / kScaleCols));
   }
 
-  // Activations of a run in the order of its v vectors; `words`: of a group, as kTables.pairs.
-  static void order(const bf16* x, std::int64_t n, bf16* to) { order_by(kTables.pairs, vectors(n), x, n, to); }
-  static void order_by(const std::uint16_t* words, int v, const bf16* x, std::int64_t n, bf16* to) {
+  // Activations of a run of V vectors in their order; kWhole: n fills them. words: of a group, as kTables.pairs.
+  template <int V, bool kWhole>
+  [[gnu::always_inline]] static void order_run(const std::uint16_t* words, const bf16* x, std::int64_t n, bf16* to) {
     const __m512i shuffle = _mm512_load_si512(words);
-    __m512i group[16];  // quad s = pairs s of the group's dwords
-    for (int g = 0; g < v; ++g) group[g] = _mm512_permutexvar_epi16(shuffle, load_pairs(x + g * 32, n - g * 32));
-    __m512i by_quad[4][4];  // [vector of codes][q]
     for (int q = 0; q < 4; ++q) {
-      if (v == 16) {
-        const __m512i rows[4] = {group[q], group[4 + q], group[8 + q], group[12 + q]};
-        __m512i dwords[4];
-        transpose_dwords(rows, dwords);
-        for (int j = 0; j < 4; ++j) by_quad[j][q] = dwords[j];
-      } else if (v == 8) {
-        const __m512i a = group[q], b = group[4 + q];
-        by_quad[0][q] = _mm512_unpacklo_epi32(a, b);
-        by_quad[1][q] = _mm512_unpackhi_epi32(a, b);
-      } else {
-        by_quad[0][q] = group[q];
+      __m512i rows[4];  // quad s = pairs s of the dwords of group 4 i + q
+      for (int i = 0; i < V / 4; ++i) {
+        const int g = 4 * i + q;
+        const Pairs group = kWhole ? load_pairs(x + g * 32) : load_pairs(x + g * 32, n - g * 32);
+        rows[i] = _mm512_permutexvar_epi16(shuffle, group);
       }
+      __m512i vectors[4];
+      if constexpr (V == 16) {
+        transpose_dwords(rows, vectors);
+      } else if constexpr (V == 8) {
+        vectors[0] = _mm512_unpacklo_epi32(rows[0], rows[1]);
+        vectors[1] = _mm512_unpackhi_epi32(rows[0], rows[1]);
+      } else {
+        vectors[0] = rows[0];
+      }
+      for (int j = 0; j < V / 4; ++j) _mm512_store_si512(to + (4 * j + q) * 32, vectors[j]);
     }
-    for (int j = 0; j < v / 4; ++j) {
-      __m512i out[4];
-      transpose_quads(by_quad[j], out);
-      for (int s = 0; s < 4; ++s) _mm512_store_si512(to + (4 * j + s) * 32, out[s]);
+    for (int j = 0; j < V / 4; ++j) {
+      __m512i quads[4], out[4];
+      for (int q = 0; q < 4; ++q) quads[q] = _mm512_load_si512(to + (4 * j + q) * 32);
+      transpose_quads(quads, out);
+      for (int q = 0; q < 4; ++q) _mm512_store_si512(to + (4 * j + q) * 32, out[q]);
     }
+  }
+  static void order_block(const std::uint16_t* words, const bf16* x, std::int64_t n, bf16* to) {
+    n == kBlock ? order_run<16, true>(words, x, n, to) : order_run<16, false>(words, x, n, to);
+  }
+  static void order(const bf16* x, std::int64_t n, bf16* to) {
+    if (vectors(n) == 16) return order_block(kTables.pairs, x, n, to);
+    vectors(n) == 8 ? order_run<8, false>(kTables.pairs, x, n, to) : order_run<4, false>(kTables.pairs, x, n, to);
   }
 };
 
@@ -171,13 +180,20 @@ struct F8Codes {
     const __mmask16 mask = first_lanes((n + kScaleCols - 1) / kScaleCols, 16);
     return _mm512_permutexvar_ps(lanes, _mm512_maskz_loadu_ps(mask, row.widened + c / kScaleCols));
   }
-  static void order(const bf16* x, std::int64_t n, bf16* to) {
+  template <bool kWhole>
+  [[gnu::always_inline]] static void order_run(const bf16* x, std::int64_t n, bf16* to) {
     for (int m = 0; m < 4; ++m) {
       __m512i rows[4];
       __m512i out[4];
-      for (int b = 0; b < 4; ++b) rows[b] = load_pairs(x + 128 * b + 32 * m, n - 128 * b - 32 * m);
+      for (int b = 0; b < 4; ++b) {
+        const std::int64_t at = 128 * b + 32 * m;
+        rows[b] = kWhole ? load_pairs(x + at) : load_pairs(x + at, n - at);
+      }
       transpose_quads(rows, out);
       for (int c = 0; c < 4; ++c) _mm512_store_si512(to + (4 * m + c) * 32, out[c]);
     }
+  }
+  static void order(const bf16* x, std::int64_t n, bf16* to) {
+    n == kBlock ? order_run<true>(x, n, to) : order_run<false>(x, n, to);
   }
 };

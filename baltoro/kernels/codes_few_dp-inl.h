@@ -165,11 +165,12 @@ void add_coded_panel_run(const CodedPanel& given, const CodedRun& given_run) {
   const CodedPanel panel = given;  // copies, which the stores to sums cannot change
   const CodedRun run = given_run;
   const std::int64_t columns = kWhole ? kBlock : run.columns;
-  const std::int64_t next = W::bytes(run.column + kBlock);
+  const bool last = run.column + run.columns >= panel.cols;  // then the first run of the next panel
+  const std::int64_t next = last ? panel.rows * panel.row_bytes : W::bytes(run.column + kBlock);
   std::int64_t r = 0;
   for (; r + 2 <= panel.rows; r += 2) {
     prefetch_part(run.next_x, T * V * 32, r / 2, kDpRows / 2);
-    for (std::int64_t line = 0; kWhole && run.fetch && line < W::bytes(kBlock); line += 64) {
+    for (std::int64_t line = 0; run.fetch && line < W::bytes(kBlock); line += 64) {
       _mm_prefetch(panel.codes + r * panel.row_bytes + next + line, _MM_HINT_T0);
       _mm_prefetch(panel.codes + (r + 1) * panel.row_bytes + next + line, _MM_HINT_T0);
     }

@@ -6,6 +6,7 @@ struct Int8Codes {
   static constexpr std::int64_t kRun = kBlock;
   static constexpr bool kShortRuns = false;
   static constexpr int kExpand = 2;
+  static constexpr int kUnpackFrom = 15;
   static constexpr int kFourRows = 3;
   static int vectors(std::int64_t) { return 16; }
   static std::int64_t bytes(std::int64_t columns) { return columns; }  // rows have whole runs
@@ -35,5 +36,5 @@ struct Int8Codes {
   [[gnu::always_inline]] static F scales(const RowScales& row, std::int64_t c, std::int64_t) {
     return Int4Codes::scales<V>(row, c, kBlock);
   }
-  static void order(const bf16* x, std::int64_t n, bf16* to) { Int4Codes::order_by(kTables.int8_pairs, 16, x, n, to); }
+  static void order(const bf16* x, std::int64_t n, bf16* to) { Int4Codes::order_block(kTables.int8_pairs, x, n, to); }
 };
