@@ -2,16 +2,23 @@
 // Products of a tile of tokens straight from the codes of a panel. Expanding a code again for each tile of up to seven
 // tokens costs little: it runs on ports that the products leave free, and codes are a quarter of what pairs are.
 
+constexpr std::int64_t kCodesAhead = 8192;    // bytes
 constexpr std::int64_t kWideColumns = 10000;  // of x, all tokens: more leave no room for rows side by side
 
 // Asks memory for codes in the order they lie in, some KiB before they are used: the processor's own prefetchers do not
 // see a stream in runs of several rows. Panels follow each other, so the end of one asks for the next.
 template <class W, int R, int N>
 [[gnu::always_inline]] inline void prefetch_codes(const CodedPanel& panel, std::int64_t r, std::int64_t c) {
-  constexpr std::int64_t kLeast = 8192;
   const std::int64_t group = R * panel.row_bytes;
-  const std::byte* codes = panel.codes + r * panel.row_bytes + R * W::bytes(c) + (group > kLeast ? group : kLeast);
+  const std::byte* codes =
+      panel.codes + r * panel.row_bytes + R * W::bytes(c) + (group > kCodesAhead ? group : kCodesAhead);
   for (std::int64_t line = 0; line < R * N * W::bytes(kBlock); line += 64) _mm_prefetch(codes + line, _MM_HINT_T0);
+}
+
+// The codes that prefetch_codes() takes for asked already: before the first panel of a call.
+inline void prefetch_start(const std::byte* codes, std::int64_t bytes) {
+  const std::int64_t end = bytes < kCodesAhead ? bytes : kCodesAhead;
+  for (std::int64_t at = 0; at < end; at += 64) _mm_prefetch(codes + at, _MM_HINT_T0);
 }
 
 // Vector K of a code vector of N runs and R rows: acc += x . codes. Runs and rows take turns, so that few products wait

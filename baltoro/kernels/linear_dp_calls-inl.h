@@ -131,6 +131,7 @@ void linear_codes(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_
   const std::int64_t chunk = dp_chunk_tokens(w.cols);
   for (std::int64_t first = 0; first < args.tokens; first += chunk) {
     const std::int64_t n = clamp(args.tokens - first, chunk);
+    prefetch_start(w.data + row_begin * w.row_bytes(), (row_end - row_begin) * w.row_bytes());
     order_tokens<W>(args, w.cols, first, n, code_tiles<W>(n), s.x);
     for (std::int64_t row = row_begin; row < row_end; row += kDpRows) {
       const std::int64_t rows = clamp(row_end - row, kDpRows);

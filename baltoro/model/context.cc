@@ -16,7 +16,7 @@ constexpr double kChunkMicroseconds = 2;    // some twenty times what handing ou
 
 // Chunks a worker takes of a region, so that the others wait little for the last one. A product with many tokens reads
 // all of x again for each chunk; streaming weights past a few tokens costs the same in any cut.
-constexpr int kProductChunks = 16, kStreamChunks = 64;
+constexpr int kProductChunks = 16, kStreamChunks = 24;
 constexpr double kProductFlopsPerByte = 32;
 constexpr std::int64_t kLeastTokens = 64;  // of a block: what a kernel needs to be at its best
 constexpr std::int64_t kRowPieces = 8;     // for each thread, and the rows alone are enough
