@@ -26,6 +26,7 @@ struct Run {
   float* sums = nullptr;          // [tokens, kDpRows, 16]
   bool first = false;             // sums hold nothing yet
   bool fetch = false;             // w comes from memory, not from a cache
+  std::int64_t bytes_left = 0;    // of a row of w, from here on
 };
 
 // A step of 32 columns at x and w, or of the first n of them.
@@ -52,8 +53,9 @@ template <int T, int R, bool kFetch>
   }
   std::int64_t c = 0;
   for (; c + 32 <= run.columns; c += 32) {
-    if constexpr (kFetch) {
-      for (int i = 0; i < R; ++i) _mm_prefetch(w + i * run.w_stride + c * 2 + kAhead, _MM_HINT_T0);
+    if constexpr (kFetch) {  // at a row's end, the start of the one R rows on
+      const std::int64_t at = c * 2 + kAhead + (c * 2 + kAhead < run.bytes_left ? 0 : (R - 1) * run.w_stride);
+      for (int i = 0; i < R; ++i) _mm_prefetch(w + i * run.w_stride + at, _MM_HINT_T0);
     }
     add_step<T, R, true>(run.x + c, run.x_stride, w + c * 2, run.w_stride, 32, acc);
   }

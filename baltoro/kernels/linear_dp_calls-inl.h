@@ -167,7 +167,8 @@ inline void multiply_pairs(const MatrixView& w, const LinearArgs<bf16>& args, st
                           .columns = columns,
                           .sums = sums,
                           .first = c == 0,
-                          .fetch = tile.begin == 0});
+                          .fetch = tile.begin == 0,
+                          .bytes_left = w.row_bytes() - c * 2});
   }
   store_tile(args, first + tile.begin, tile.count, row, rows, sums);
 }
