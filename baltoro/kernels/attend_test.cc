@@ -63,7 +63,7 @@ struct Problem {
   }
   // z of some tokens and heads in calls of their own, [tokens, heads, rank].
   std::vector<float> run(const Kernels& k, std::int64_t token, std::int64_t tokens, std::int64_t head,
-                         std::int64_t heads, float scale) const {
+                         std::int64_t heads, float scale, bool staged = false) const {
     const std::int64_t queries = tokens * heads, floats = attend_state_floats(queries, shape.rank);
     AlignedFloats scratch(attend_scratch_floats(shape.kv_dim));
     const AttendArgs args{.q = q.data() + (token * shape.heads + head) * shape.kv_dim,
@@ -80,7 +80,11 @@ struct Problem {
     std::vector<float*> states;
     for (std::int64_t i = 0; i < attend_parts(args.position + tokens); ++i) {
       states.push_back(parts.emplace_back(floats).get());
-      (sizeof(X) == 2 ? k.attend_bf16 : k.attend_f32)(args, i, states.back());
+      if (staged) {
+        attend_in_stages(k, args, i, states.back());
+      } else {
+        (sizeof(X) == 2 ? k.attend_bf16 : k.attend_f32)(args, i, states.back());
+      }
     }
     // Folded at once or one after the other, all queries or some: the same.
     const std::int64_t middle = queries / 2;
@@ -95,8 +99,25 @@ struct Problem {
     k.attend_finish(queries, shape.rank, states[0], middle, queries, z.data() + middle * shape.rank);
     return z;
   }
-  std::vector<float> run_all(const Kernels& k, float scale) const {
-    return run(k, 0, shape.tokens, 0, shape.heads, scale);
+  std::vector<float> run_all(const Kernels& k, float scale, bool staged = false) const {
+    return run(k, 0, shape.tokens, 0, shape.heads, scale, staged);
+  }
+  // Each stage cut into calls as small as they may be, the last first.
+  void attend_in_stages(const Kernels& k, const AttendArgs& args, std::int64_t part, float* state) const {
+    const AttendStages& stages = sizeof(X) == 2 ? k.attend_stages_bf16 : k.attend_stages_f32;
+    AlignedFloats scores(attend_stage_floats());
+    const std::int64_t positions = std::min(args.position + args.tokens - part * kAttendPart, kAttendPart);
+    const auto backwards = [](std::int64_t count, std::int64_t multiple, const auto& call) {
+      for (std::int64_t i = (count - 1) / multiple; i >= 0; --i) {
+        call(i * multiple, std::min(count, (i + 1) * multiple));
+      }
+    };
+    backwards(positions, kAttendBlock,
+              [&](auto begin, auto end) { stages.score(args, part, begin, end, scores.get()); });
+    backwards(args.tokens * args.heads, kAttendGroup,
+              [&](auto begin, auto end) { stages.weigh(args, part, begin, end, scores.get(), state); });
+    backwards(args.rank, kAttendColumns,
+              [&](auto begin, auto end) { stages.mix(args, part, begin, end, scores.get(), state); });
   }
 
   Shape shape;
@@ -183,6 +204,7 @@ class AttendTest : public testing::TestWithParam<Isa> {
     for (const Shape& shape : kShapes) {
       Problem<X> problem(shape, rng);
       const std::vector<float> whole = problem.run_all(table(), 0.1f);
+      ASSERT_EQ(problem.run_all(table(), 0.1f, true), whole) << "in stages";
       for (int trial = 0; trial < 12; ++trial) {
         const std::int64_t head = random_below(rng, shape.heads), token = random_below(rng, shape.tokens);
         const std::int64_t heads = trial < 3 ? 1 : 1 + random_below(rng, shape.heads - head);

@@ -37,6 +37,7 @@ namespace {
 #include "baltoro/kernels/outer-inl.h"
 #include "baltoro/kernels/product-inl.h"
 #include "baltoro/kernels/attend-inl.h"
+#include "baltoro/kernels/attend_stages-inl.h"
 #include "baltoro/kernels/attend_single-inl.h"
 #include "baltoro/kernels/elementwise-inl.h"
 // clang-format on
@@ -52,6 +53,8 @@ constexpr Kernels kTable{.isa = Isa::kAvx512,
                          .linear_transposed_f32 = linear_transposed<float>,
                          .attend_bf16 = attend_bf16,
                          .attend_f32 = attend_f32,
+                         .attend_stages_bf16 = kAttendStages<AttendSingles<bf16>>,
+                         .attend_stages_f32 = kAttendStages<AttendSingles<float>>,
                          .attend_fold = attend_fold,
                          .attend_finish = attend_finish,
                          .rmsnorm = rmsnorm,

@@ -88,6 +88,7 @@ namespace {
 #include "baltoro/kernels/product-inl.h"
 #include "baltoro/kernels/product_dp-inl.h"
 #include "baltoro/kernels/attend-inl.h"
+#include "baltoro/kernels/attend_stages-inl.h"
 #include "baltoro/kernels/attend_dp-inl.h"
 // clang-format on
 
@@ -132,6 +133,7 @@ Kernels make_table() {
   table.linear_bf16 = avx512_bf16::linear_bf16;
   table.linear_transposed_bf16 = avx512_bf16::linear_transposed_bf16;
   table.attend_bf16 = avx512_bf16::attend_bf16;
+  table.attend_stages_bf16 = avx512_bf16::kAttendStages<avx512_bf16::AttendPairs>;
   return table;
 }
 

@@ -102,6 +102,8 @@ std::int64_t attend_scratch_floats(std::int64_t kv_dim) {
   return queries + scores + rows + slice + 2 * kAttendLanes;
 }
 
+std::int64_t attend_stage_floats() { return kAttendLanes * kAttendPart + kAttendPart / kAttendStep * kAttendLanes; }
+
 std::int64_t attend_state_floats(std::int64_t queries, std::int64_t rank) {
   return attend_lanes(queries) * (2 + round_up(rank, 32));
 }

@@ -71,6 +71,22 @@ std::int64_t attend_scratch_floats(std::int64_t kv_dim);
 // What a part, or the fold of several, takes: maximum, sum and unscaled z of each query.
 std::int64_t attend_state_floats(std::int64_t queries, std::int64_t rank);
 
+// The stages of a part for several workers, with the bits of the whole: all positions' scores, then all groups'
+// weights, then columns of z. Workers share `scores`, attend_stage_floats() long, and `state`; both 64-byte aligned.
+inline constexpr std::int64_t kAttendGroup = 16, kAttendColumns = 32;
+std::int64_t attend_stage_floats();
+struct AttendStages {
+  // Positions [begin, end) of the part, multiples of kAttendBlock but for the part's end.
+  void (*score)(const AttendArgs& args, std::int64_t part, std::int64_t begin, std::int64_t end,
+                float* scores) = nullptr;
+  // Queries [begin, end) (in the order token, head), multiples of kAttendGroup but for the last.
+  void (*weigh)(const AttendArgs& args, std::int64_t part, std::int64_t begin, std::int64_t end, float* scores,
+                float* state) = nullptr;
+  // Columns [begin, end), multiples of kAttendColumns but for the last, of all queries.
+  void (*mix)(const AttendArgs& args, std::int64_t part, std::int64_t begin, std::int64_t end, const float* scores,
+              float* state) = nullptr;
+};
+
 struct Kernels {
   Isa isa = Isa::kScalar;
 
@@ -102,6 +118,7 @@ struct Kernels {
   // rounded. exp within 2 ulp of libm's.
   void (*attend_bf16)(const AttendArgs& args, std::int64_t part, float* state) = nullptr;
   void (*attend_f32)(const AttendArgs& args, std::int64_t part, float* state) = nullptr;  // q and cache F32
+  AttendStages attend_stages_bf16, attend_stages_f32;
   // states[0] = the fold of `count` states, in their order, for queries [begin, end).
   void (*attend_fold)(std::int64_t queries, std::int64_t rank, float* const* states, std::int64_t count,
                       std::int64_t begin, std::int64_t end) = nullptr;

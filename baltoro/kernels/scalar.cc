@@ -65,28 +65,48 @@ void linear_transposed(const MatrixView& w, const LinearArgs<T>& args, std::byte
 float* query_state(float* state, std::int64_t query, std::int64_t rank) { return state + query * (rank + 2); }
 
 template <typename T>
-void attend_query(const AttendArgs& args, const T* q, std::int64_t begin, std::int64_t end, float* scores,
-                  float* state) {
-  const auto row = [&](std::int64_t p) {
-    return reinterpret_cast<const T*>(args.blocks[p / kAttendBlock]) + p % kAttendBlock * args.kv_dim;
-  };
-  float highest = -std::numeric_limits<float>::infinity();
+const T* cache_row(const AttendArgs& args, std::int64_t p) {
+  return reinterpret_cast<const T*>(args.blocks[p / kAttendBlock]) + p % kAttendBlock * args.kv_dim;
+}
+
+template <typename T>
+const T* attend_query(const AttendArgs& args, std::int64_t i) {
+  return static_cast<const T*>(args.q) + i / args.heads * args.q_stride + i % args.heads * args.kv_dim;
+}
+
+// Scores of positions [begin, end) of a query.
+template <typename T>
+void score_query(const AttendArgs& args, const T* q, std::int64_t begin, std::int64_t end, float* scores) {
   for (std::int64_t p = begin; p < end; ++p) {
     float dot = 0;
-    for (std::int64_t c = 0; c < args.kv_dim; ++c) dot += widen(q[c]) * widen(row(p)[c]);
+    for (std::int64_t c = 0; c < args.kv_dim; ++c) dot += widen(q[c]) * widen(cache_row<T>(args, p)[c]);
     scores[p - begin] = args.scale * dot;
-    highest = std::max(highest, scores[p - begin]);
   }
-  float sum = 0;
-  float* z = state + 2;
-  std::fill_n(z, args.rank, 0.0f);
+}
+
+// Scores become weights.
+void weigh_query(float* scores, std::int64_t count, float* state) {
+  state[0] = *std::max_element(scores, scores + count);
+  state[1] = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    scores[i] = std::exp(scores[i] - state[0]);
+    state[1] += scores[i];
+  }
+}
+
+// z [columns] from column c on.
+template <typename T>
+void mix_query(const AttendArgs& args, const float* weights, std::int64_t begin, std::int64_t end, std::int64_t c,
+               std::int64_t columns, float* z) {
+  std::fill_n(z, columns, 0.0f);
   for (std::int64_t p = begin; p < end; ++p) {
-    const float weight = std::exp(scores[p - begin] - highest);
-    sum += weight;
-    for (std::int64_t c = 0; c < args.rank; ++c) z[c] += weight * widen(row(p)[c]);
+    for (std::int64_t i = 0; i < columns; ++i) z[i] += weights[p - begin] * widen(cache_row<T>(args, p)[c + i]);
   }
-  state[0] = highest;
-  state[1] = sum;
+}
+
+// The position behind the last one of a part that query i attends.
+std::int64_t attended_end(const AttendArgs& args, std::int64_t part, std::int64_t i) {
+  return std::min((part + 1) * kAttendPart, args.position + i / args.heads + 1);
 }
 
 template <typename T>
@@ -94,11 +114,43 @@ void attend(const AttendArgs& args, std::int64_t part, float* state) {
   BALTORO_DCHECK(args.tokens * args.heads <= kAttendLanes && args.rank <= args.kv_dim, "attend takes a few queries");
   const std::int64_t begin = part * kAttendPart;
   for (std::int64_t i = 0; i < args.tokens * args.heads; ++i) {
-    const std::int64_t t = i / args.heads, end = std::min(begin + kAttendPart, args.position + t + 1);
-    attend_query(args, static_cast<const T*>(args.q) + t * args.q_stride + i % args.heads * args.kv_dim, begin, end,
-                 args.scratch, query_state(state, i, args.rank));
+    const std::int64_t end = attended_end(args, part, i);
+    float* to = query_state(state, i, args.rank);
+    score_query(args, attend_query<T>(args, i), begin, end, args.scratch);
+    weigh_query(args.scratch, end - begin, to);
+    mix_query<T>(args, args.scratch, begin, end, 0, args.rank, to + 2);
   }
 }
+
+// scores [queries, kAttendPart].
+template <typename T>
+void attend_score(const AttendArgs& args, std::int64_t part, std::int64_t begin, std::int64_t end, float* scores) {
+  const std::int64_t first = part * kAttendPart;
+  for (std::int64_t i = 0; i < args.tokens * args.heads; ++i) {
+    score_query(args, attend_query<T>(args, i), first + begin, std::min(first + end, attended_end(args, part, i)),
+                scores + i * kAttendPart + begin);
+  }
+}
+
+void attend_weigh(const AttendArgs& args, std::int64_t part, std::int64_t begin, std::int64_t end, float* scores,
+                  float* state) {
+  for (std::int64_t i = begin; i < end; ++i) {
+    weigh_query(scores + i * kAttendPart, attended_end(args, part, i) - part * kAttendPart,
+                query_state(state, i, args.rank));
+  }
+}
+
+template <typename T>
+void attend_mix(const AttendArgs& args, std::int64_t part, std::int64_t begin, std::int64_t end, const float* scores,
+                float* state) {
+  for (std::int64_t i = 0; i < args.tokens * args.heads; ++i) {
+    mix_query<T>(args, scores + i * kAttendPart, part * kAttendPart, attended_end(args, part, i), begin, end - begin,
+                 query_state(state, i, args.rank) + 2 + begin);
+  }
+}
+
+template <typename T>
+constexpr AttendStages kAttendStages = {attend_score<T>, attend_weigh, attend_mix<T>};
 
 void attend_fold(std::int64_t, std::int64_t rank, float* const* states, std::int64_t count, std::int64_t begin,
                  std::int64_t end) {
@@ -173,6 +225,8 @@ constexpr Kernels kTable{.isa = Isa::kScalar,
                          .linear_transposed_f32 = linear_transposed<float>,
                          .attend_bf16 = attend<bf16>,
                          .attend_f32 = attend<float>,
+                         .attend_stages_bf16 = kAttendStages<bf16>,
+                         .attend_stages_f32 = kAttendStages<float>,
                          .attend_fold = attend_fold,
                          .attend_finish = attend_finish,
                          .rmsnorm = rmsnorm,

@@ -82,6 +82,10 @@ constexpr int kTileTokens =
 [[gnu::always_inline]] inline F add_pairs(F low, F high) {
   return _mm256_add_ps(_mm256_shuffle_ps(low, high, 0x88), _mm256_shuffle_ps(low, high, 0xDD));
 }
+// Lanes 0, 1, 4, 5; then the same again.
+[[gnu::always_inline]] inline F first_pairs(F v) {
+  return _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(0, 1, 4, 5, 0, 1, 4, 5));
+}
 template <int kBytes>
 [[gnu::always_inline]] inline F load_same(const void* p) {
   if constexpr (kBytes == 8) {

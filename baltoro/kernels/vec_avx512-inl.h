@@ -81,6 +81,10 @@ constexpr int kTileTokens =
 [[gnu::always_inline]] inline F add_pairs(F low, F high) {
   return _mm512_add_ps(_mm512_shuffle_ps(low, high, 0x88), _mm512_shuffle_ps(low, high, 0xDD));
 }
+// Lanes 0, 1, 4, 5, ..; then the same again.
+[[gnu::always_inline]] inline F first_pairs(F v) {
+  return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 1, 4, 5, 8, 9, 12, 13, 0, 1, 4, 5, 8, 9, 12, 13), v);
+}
 // 4 bytes in all lanes, or 8 in all pairs of lanes.
 template <int kBytes>
 [[gnu::always_inline]] inline F load_same(const void* p) {
