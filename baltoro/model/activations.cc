@@ -61,6 +61,8 @@ std::int64_t max_linear_scratch_bytes(const ModelConfig& c, std::int64_t tokens)
 
 // Parts of long contexts that are worked on side by side: some for each worker, so that none waits long for the last.
 std::int64_t attend_slots(int threads) { return threads == 1 ? 0 : std::int64_t{4} * std::max(threads, 4); }
+// So few of them would leave workers without one, and are worked on in stages instead.
+std::int64_t attend_stage_slots(int threads) { return threads == 1 ? 0 : std::int64_t{2} * threads - 1; }
 
 std::int64_t attend_state_floats(const ModelConfig& c) {
   return kernels::attend_state_floats(kernels::kAttendLanes, c.kv_lora_rank);
@@ -76,9 +78,12 @@ void lay_out_mla(const ModelConfig& c, const ActivationSizes& sizes, Cutter& cut
   a.z = cut.take<std::byte>(token_heads * c.kv_lora_rank * element_bytes(sizes.math));
   a.heads = cut.take<float>(token_heads * c.v_head_dim);
   a.attend_items =
-      cut.take<AttendItem>(tokens * ((c.num_attention_heads + kAttendFewestLanes - 1) / kAttendFewestLanes));
+      cut.take<AttendItem>(tokens * ((c.num_attention_heads + kernels::kAttendLanes - 1) / kernels::kAttendLanes));
   for (std::int64_t i = 0; i < attend_slots(sizes.threads); ++i) {
     a.attend_states.push_back(cut.take<float>(attend_state_floats(c)));
+  }
+  for (std::int64_t i = 0; i < attend_stage_slots(sizes.threads); ++i) {
+    a.attend_scores.push_back(cut.take<float>(kernels::attend_stage_floats()));
   }
 }
 

@@ -35,9 +35,6 @@ struct AttendItem {
   std::int32_t parts;  // of kernels::kAttendPart positions
 };
 
-// Fewest lanes (tokens x heads) of an item, where there are that many.
-inline constexpr std::int64_t kAttendFewestLanes = 16;
-
 // What one worker thread needs to itself.
 struct WorkerScratch {
   std::byte* linear = nullptr;         // kernels::linear_scratch_bytes of the largest weight
@@ -68,8 +65,9 @@ struct Activations {
   std::byte* q_latent = nullptr;       // [T, H, R + rope] element: q_nope absorbed by w_uk, then q_pe
   std::byte* z = nullptr;              // [T, H, R] element: the attended latents
   float* heads = nullptr;              // [T, H, v]
-  AttendItem* attend_items = nullptr;  // [T * ceil(H / kAttendFewestLanes)]
+  AttendItem* attend_items = nullptr;  // [T * ceil(H / kAttendLanes)]
   std::vector<float*> attend_states;   // of parts that are worked on side by side
+  std::vector<float*> attend_scores;   // of those that are worked on in stages, at most as many
 
   // FFN and MoE; slots (one chosen expert of one token) are ordered by expert, then token
   std::byte* activated = nullptr;      // [T, intermediate] operand, or the shared experts' [T, width] and [T * K, M]

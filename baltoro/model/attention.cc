@@ -8,6 +8,9 @@ namespace {
 
 static_assert(kernels::kAttendBlock == kBlockTokens && kernels::kAttendPart % kBlockTokens == 0);
 
+constexpr double kElementsOfWeight = 10;  // that a score costs on its way to a weight, about
+constexpr std::int64_t kLanes = kernels::kAttendLanes;
+
 struct Plan {
   std::int64_t items = 0, parts = 0, largest = 0;  // parts of all items, and of the longest
 };
@@ -24,13 +27,13 @@ std::int64_t neighbours(const Queries& queries, std::int64_t first, std::int64_t
   return n;
 }
 
-// Cuts queries into items of at most `lanes` tokens x heads.
-Plan cut_items(const Queries& queries, std::int64_t lanes, const Context& c) {
+// Cuts queries into items of at most kLanes tokens x heads.
+Plan cut_items(const Queries& queries, const Context& c) {
   const std::int64_t heads = c.config.num_attention_heads;
-  const std::int64_t groups = (heads + lanes - 1) / lanes, group_heads = (heads + groups - 1) / groups;
+  const std::int64_t groups = (heads + kLanes - 1) / kLanes, group_heads = (heads + groups - 1) / groups;
   Plan plan;
   for (std::int64_t q = 0; q < queries.count;) {
-    const std::int64_t tokens = neighbours(queries, q, std::max<std::int64_t>(lanes / heads, 1));
+    const std::int64_t tokens = neighbours(queries, q, std::max<std::int64_t>(kLanes / heads, 1));
     const std::int64_t parts = kernels::attend_parts(queries.position(q) + tokens);
     for (std::int64_t head = 0; head < heads; head += group_heads) {
       c.a.attend_items[plan.items++] = {.query = static_cast<std::int32_t>(q),
@@ -46,20 +49,9 @@ Plan cut_items(const Queries& queries, std::int64_t lanes, const Context& c) {
   return plan;
 }
 
-// As many lanes to an item as leave work for every thread.
-Plan plan_items(const Queries& queries, const Context& c) {
-  std::int64_t lanes = kernels::kAttendLanes;
-  Plan plan = cut_items(queries, lanes, c);
-  while (c.pool.size() > 1 && plan.parts < 2 * c.pool.size() && lanes > kAttendFewestLanes) {
-    lanes /= 2;
-    plan = cut_items(queries, lanes, c);
-  }
-  return plan;
-}
-
-// state = one part of an item.
-void attend_part(std::int64_t layer, const Queries& queries, const AttendItem& item, std::int64_t part,
-                 const Context& c, int worker, float* state) {
+// What the kernels ask of one part of an item; its blocks lie in the worker's scratch.
+kernels::AttendArgs part_args(std::int64_t layer, const Queries& queries, const AttendItem& item, std::int64_t part,
+                              const Context& c, int worker) {
   const WorkerScratch& scratch = c.a.workers[static_cast<std::size_t>(worker)];
   const auto sequence = static_cast<std::size_t>(queries.sequence(item.query));
   const std::int64_t position = queries.position(item.query), heads = c.config.num_attention_heads;
@@ -70,16 +62,22 @@ void attend_part(std::int64_t layer, const Queries& queries, const AttendItem& i
         queries.step.kv.block(layer, queries.step.batch.block_tables[sequence][static_cast<std::size_t>(i)]);
   }
   const std::int64_t dim = c.config.kv_dim();
-  const kernels::AttendArgs args{.q = c.a.q_latent + (item.query * heads + item.head) * dim * c.operand_bytes(),
-                                 .q_stride = heads * dim,
-                                 .tokens = item.tokens,
-                                 .heads = item.heads,
-                                 .blocks = scratch.blocks,
-                                 .position = position,
-                                 .kv_dim = dim,
-                                 .rank = c.config.kv_lora_rank,
-                                 .scale = c.softmax_scale,
-                                 .scratch = scratch.attend};
+  return {.q = c.a.q_latent + (item.query * heads + item.head) * dim * c.operand_bytes(),
+          .q_stride = heads * dim,
+          .tokens = item.tokens,
+          .heads = item.heads,
+          .blocks = scratch.blocks,
+          .position = position,
+          .kv_dim = dim,
+          .rank = c.config.kv_lora_rank,
+          .scale = c.softmax_scale,
+          .scratch = scratch.attend};
+}
+
+// state = one part of an item.
+void attend_part(std::int64_t layer, const Queries& queries, const AttendItem& item, std::int64_t part,
+                 const Context& c, int worker, float* state) {
+  const kernels::AttendArgs args = part_args(layer, queries, item, part, c, worker);
   (c.math != Math::kF32 ? c.kernels.attend_bf16 : c.kernels.attend_f32)(args, part, state);
 }
 
@@ -118,19 +116,41 @@ ItemWork attend_work(const Queries& queries, const Plan& plan, std::int64_t item
           .flops = 2 * positions * static_cast<double>(heads * (dim + rank)) / static_cast<double>(items)};
 }
 
+// Folds the first `count` states, those of items [begin, end), and finishes the items if these are all their parts.
+void fold_parts(std::int64_t begin, std::int64_t end, std::int64_t count, bool all, const Context& c) {
+  const AttendItem* items = c.a.attend_items;
+  const std::int64_t rank = c.config.kv_lora_rank;
+  std::int64_t most = 0;  // queries of an item
+  for (std::int64_t i = begin; i < end; ++i) most = std::max<std::int64_t>(most, items[i].tokens * items[i].heads);
+  const double floats = static_cast<double>(count) * static_cast<double>(rank) / static_cast<double>(end - begin);
+  const Region region{
+      .name = "fold parts", .count = (end - begin) * most, .item = {.bytes = 4 * floats, .flops = 4 * floats}};
+  parallel(c, region, [&](std::int64_t first, std::int64_t last, int worker) {
+    float* const* states = c.a.attend_states.data();
+    for (std::int64_t i = begin, at = 0; i < end; states += items[i++].parts, at += most) {
+      const std::int64_t queries = std::int64_t{items[i].tokens} * items[i].heads;
+      const std::int64_t q = std::clamp<std::int64_t>(first - at, 0, queries),
+                         q_end = std::clamp<std::int64_t>(last - at, 0, queries);
+      if (q == q_end) continue;
+      if (all) {
+        finish(items[i], states, end - begin == 1 ? count : items[i].parts, q, q_end, c, worker);
+      } else {
+        c.kernels.attend_fold(queries, rank, states, count, q, q_end);
+      }
+    }
+  });
+}
+
 // Items [begin, end), each part on any worker; states of an item stand side by side. An item of more parts than there
 // are states comes alone and is folded in rounds, its first state going on.
 void attend_in_parts(std::int64_t layer, const Queries& queries, std::int64_t begin, std::int64_t end,
                      const ItemWork& part_work, const Context& c) {
   const AttendItem* items = c.a.attend_items;
-  const auto slots = std::ssize(c.a.attend_states);
-  std::int64_t done = 0, pieces = 0, most = 0;  // parts of a long item; parts and queries of this round
-  for (std::int64_t i = begin; i < end; ++i) pieces += items[i].parts;
-  for (std::int64_t i = begin; i < end; ++i) most = std::max<std::int64_t>(most, items[i].tokens * items[i].heads);
-  const std::int64_t rank = c.config.kv_lora_rank, all = pieces;
+  std::int64_t done = 0, all = 0;  // parts
+  for (std::int64_t i = begin; i < end; ++i) all += items[i].parts;
   while (done < all) {
     const std::int64_t slot = done == 0 ? 0 : 1;
-    pieces = std::min(all - done, slots - slot);
+    const std::int64_t pieces = std::min(all - done, std::ssize(c.a.attend_states) - slot);
     parallel(c, {.name = "attend parts", .count = pieces, .item = part_work}, [&](auto first, auto last, int worker) {
       for (std::int64_t p = first; p < last; ++p) {
         std::int64_t i = begin, part = done + p;
@@ -139,31 +159,93 @@ void attend_in_parts(std::int64_t layer, const Queries& queries, std::int64_t be
       }
     });
     done += pieces;
-    const double floats =
-        static_cast<double>(slot + pieces) * static_cast<double>(rank) / static_cast<double>(end - begin);
-    const Region fold{
-        .name = "fold parts", .count = (end - begin) * most, .item = {.bytes = 4 * floats, .flops = 4 * floats}};
-    parallel(c, fold, [&](std::int64_t first, std::int64_t last, int worker) {
-      float* const* states = c.a.attend_states.data();
-      for (std::int64_t i = begin, at = 0; i < end; states += items[i++].parts, at += most) {
-        const std::int64_t count = std::int64_t{items[i].tokens} * items[i].heads;
-        const std::int64_t q = std::clamp<std::int64_t>(first - at, 0, count),
-                           q_end = std::clamp<std::int64_t>(last - at, 0, count);
-        if (q == q_end) continue;
-        if (done < all) {
-          c.kernels.attend_fold(count, rank, states, slot + pieces, q, q_end);
-        } else {
-          finish(items[i], states, end - begin == 1 ? slot + pieces : items[i].parts, q, q_end, c, worker);
-        }
-      }
-    });
+    fold_parts(begin, end, slot + pieces, done == all, c);
   }
+}
+
+// A part of an item, and where its scores and its state are.
+struct Piece {
+  const AttendItem& item;
+  std::int64_t part;
+  float *scores, *state;
+};
+
+// One stage of all parts of all items: body(piece, begin, end, worker) on multiples of `multiple` of what each has
+// length(piece) of.
+template <typename Length, typename Body>
+void attend_stage(const Plan& plan, Region region, const Length& length, const Body& body, const Context& c) {
+  const auto for_pieces = [&](const auto& visit) {
+    std::size_t slot = 0;
+    for (std::int64_t i = 0; i < plan.items; ++i) {
+      const AttendItem& item = c.a.attend_items[i];
+      for (std::int64_t part = 0; part < item.parts; ++part, ++slot) {
+        const Piece piece{item, part, c.a.attend_scores[slot], c.a.attend_states[slot]};
+        visit(piece, (length(piece) + region.multiple - 1) / region.multiple);
+      }
+    }
+  };
+  const std::int64_t multiple = region.multiple;
+  region.multiple = 1;
+  for_pieces([&](const Piece&, std::int64_t units) { region.count += units; });
+  region.item.flops /= static_cast<double>(region.count);
+  region.item.bytes /= static_cast<double>(region.count);
+  parallel(c, region, [&](std::int64_t first, std::int64_t last, int worker) {
+    for_pieces([&](const Piece& piece, std::int64_t units) {
+      if (first < units && first < last) {
+        body(piece, first * multiple, std::min(std::min(last, units) * multiple, length(piece)), worker);
+      }
+      first = std::max<std::int64_t>(first - units, 0);
+      last -= units;
+    });
+  });
+}
+
+// All parts of all items, few enough to hold the scores of all, in stages that every worker has a share of.
+void attend_in_stages(std::int64_t layer, const Queries& queries, const Plan& plan, const Context& c) {
+  const kernels::AttendStages& stages =
+      c.math != Math::kF32 ? c.kernels.attend_stages_bf16 : c.kernels.attend_stages_f32;
+  const auto dim = static_cast<double>(c.config.kv_dim()), rank = static_cast<double>(c.config.kv_lora_rank);
+  const ItemWork all = attend_work(queries, plan, 1, c);
+  const double flops = all.flops / (dim + rank);  // for each element of a row
+  const auto args = [&](const Piece& piece, int worker) {
+    return part_args(layer, queries, piece.item, piece.part, c, worker);
+  };
+  attend_stage(
+      plan,
+      {.name = "attend scores", .item = {.bytes = all.bytes, .flops = flops * dim}, .multiple = kernels::kAttendBlock},
+      [&](const Piece& piece) {
+        const std::int64_t length = queries.position(piece.item.query) + piece.item.tokens;
+        return std::min(length - piece.part * kernels::kAttendPart, kernels::kAttendPart);
+      },
+      [&](const Piece& piece, std::int64_t begin, std::int64_t end, int worker) {
+        stages.score(args(piece, worker), piece.part, begin, end, piece.scores);
+      },
+      c);
+  attend_stage(
+      plan, {.name = "attend weights", .item = {.flops = flops * kElementsOfWeight}, .multiple = kernels::kAttendGroup},
+      [](const Piece& piece) { return std::int64_t{piece.item.tokens} * piece.item.heads; },
+      [&](const Piece& piece, std::int64_t begin, std::int64_t end, int worker) {
+        stages.weigh(args(piece, worker), piece.part, begin, end, piece.scores, piece.state);
+      },
+      c);
+  attend_stage(
+      plan,
+      {.name = "attend values",
+       .item = {.bytes = all.bytes, .flops = flops * rank},
+       .multiple = kernels::kAttendColumns},
+      [&c](const Piece&) { return c.config.kv_lora_rank; },
+      [&](const Piece& piece, std::int64_t begin, std::int64_t end, int worker) {
+        stages.mix(args(piece, worker), piece.part, begin, end, piece.scores, piece.state);
+      },
+      c);
+  fold_parts(0, plan.items, plan.parts, true, c);
 }
 
 }  // namespace
 
 void attend(std::int64_t layer, const Queries& queries, const Context& c) {
-  const Plan plan = plan_items(queries, c);
+  const Plan plan = cut_items(queries, c);
+  if (plan.parts <= std::ssize(c.a.attend_scores)) return attend_in_stages(layer, queries, plan, c);
   // The longest item must not keep one worker busy when all else is done.
   if (plan.largest == 1 || plan.largest * 2 * c.pool.size() <= plan.parts || c.pool.size() == 1) {
     const Region region{.name = "attend", .count = plan.items, .item = attend_work(queries, plan, plan.items, c)};
