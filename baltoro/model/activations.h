@@ -25,8 +25,8 @@ struct ExpertTokens {
   std::int64_t first_piece = 0;    // and the pieces of the experts before this one
 };
 
-// Tokens, rows and values of the largest piece of gate and up that a worker holds in f32. Few tokens take more rows: their
-// activations are put in order once a piece.
+// Tokens, rows and values of the largest piece of gate and up that a worker holds in f32. Few tokens take more rows:
+// their activations are put in order once a piece.
 inline constexpr std::int64_t kFfnTokens = 512, kFfnRows = 512, kFfnValues = 512 * 128;
 
 // Queries of the attention that are worked on together: heads [head, head + heads) of neighbouring tokens.
