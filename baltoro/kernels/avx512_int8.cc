@@ -35,6 +35,8 @@ namespace {
 #include "baltoro/kernels/bytes_avx512-inl.h"
 #include "baltoro/kernels/int8-inl.h"
 #include "baltoro/kernels/int8_calls-inl.h"
+#include "baltoro/kernels/int8_codes_avx512-inl.h"
+#include "baltoro/kernels/int8_codes_calls-inl.h"
 #include "baltoro/kernels/quantize-inl.h"
 // clang-format on
 
@@ -46,7 +48,7 @@ void vnni_quantize_row(const float* x, std::byte* row, std::int64_t begin, std::
 }
 void vnni_linear_int8(const MatrixView& w, const LinearArgs<std::byte>& args, std::int64_t row_begin,
                       std::int64_t row_end, std::byte* scratch) {
-  avx512_vnni::linear_int8(w, args, row_begin, row_end, scratch);
+  avx512_vnni::linear_int8_codes(w, args, row_begin, row_end, scratch);
 }
 
 }  // namespace baltoro::kernels

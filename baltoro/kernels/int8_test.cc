@@ -200,6 +200,21 @@ TEST_P(Int8Test, EveryElementOfEveryCallHasTheBitsOfScalar) {
   }
 }
 
+// Where calls begin to be cut in another way: rows that fill the first cache or the second, and many tokens.
+TEST_P(Int8Test, WideRowsAndManyTokensHaveTheBitsOfScalar) {
+  const std::int64_t shapes[][3] = {{5, 7200, 2},  {5, 7200, 3},   {3, 7168, 4},
+                                    {3, 7168, 57}, {18, 544, 127}, {35, 544, 130}};
+  for (const WeightFormat format : {WeightFormat::kInt4Group, WeightFormat::kInt8Group}) {
+    for (const auto& [rows, cols, tokens] : shapes) {
+      const auto weight = random_weight({.format = format}, rows, cols, rng);
+      const Rows x(table(), random_values(tokens * cols, rng), tokens, cols);
+      EXPECT_TRUE(
+          same_bits(whole(table(), weight.view, x, tokens), whole(kernels(Isa::kScalar), weight.view, x, tokens)))
+          << tensor::weight_format_name(format) << " " << rows << "x" << cols << " tokens " << tokens;
+    }
+  }
+}
+
 // Sums of whole numbers that a saturating instruction would clip.
 TEST_P(Int8Test, TheLargestCodesAreSummedExactly) {
   constexpr std::int64_t kCols = 1024, kRows = 4;
