@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "baltoro/base/result.h"
 
@@ -15,7 +17,7 @@ inline constexpr std::int64_t kReadAlignment = 4096;
 
 // A range of a file that is to be in memory.
 struct BlockRead {
-  std::uint32_t tag = 0;      // names the read: at most one of a tag at a time, under BlockReaderLimits::tags
+  std::uint32_t tag = 0;      // names the read: at most one of a tag at a time
   int file = 0;               // as opened
   std::int64_t offset = 0;    // multiple of kReadAlignment
   std::int64_t bytes = 0;     // that must come, at least 1
@@ -28,6 +30,8 @@ enum class Urgency : std::uint8_t { kNow, kLater };  // nothing of kLater starts
 struct BlockReaderStats {
   std::int64_t bytes_read = 0;  // from the device, with the edges that alignment adds
   double busy_seconds = 0;      // while anything was under way
+  bool io_uring = false;        // reads through io_uring, not by threads
+  bool direct = false;          // past the page cache
 };
 
 // Reads ranges of files in the background, in the order asked. Thread-safe; allocates nothing after creation unless a
@@ -45,5 +49,9 @@ class BlockReader {
   virtual BlockReaderStats stats() const = 0;
   virtual std::string way() const = 0;  // how it reads, for logs: "io_uring, O_DIRECT"
 };
+
+// Opens files for reading. `tags`: one more than the largest that reads will have.
+using OpenBlockReader = std::function<Result<std::unique_ptr<BlockReader>>(const std::vector<std::string>& paths,
+                                                                           BlockReader::Done done, std::uint32_t tags)>;
 
 }  // namespace baltoro

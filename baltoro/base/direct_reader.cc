@@ -4,19 +4,17 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <liburing.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <system_error>
 #include <thread>
 #include <utility>
 
-#include "baltoro/base/aligned_memory.h"
 #include "baltoro/base/check.h"
 #include "baltoro/base/file.h"
+#include "baltoro/base/huge_pages.h"
+#include "baltoro/base/quiet_thread.h"
 #include "baltoro/base/read_queue.h"
 
 namespace baltoro {
@@ -37,7 +35,7 @@ struct DirectFiles {
 bool make_direct(int fd) {
   const int flags = ::fcntl(fd, F_GETFL);
   if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_DIRECT) != 0) return false;
-  const auto probe = AlignedMemory::create(kReadAlignment);
+  auto probe = HugeBuffer::create(kReadAlignment);
   if (probe.ok() && ::pread(fd, probe->data(), kReadAlignment, 0) >= 0) return true;
   static_cast<void>(::fcntl(fd, F_SETFL, flags));
   return false;
@@ -62,31 +60,25 @@ Result<DirectFiles> open_files(const std::vector<std::string>& paths, bool direc
   return opened;
 }
 
-// Starts a thread that takes no signals: those are for the program's own.
-template <typename Body>
-std::thread start_thread(Body body) {
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  std::thread thread(std::move(body));
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return thread;
-}
-
 // What both ways of reading do with a piece's end.
 class PieceReader : public BlockReader {
  public:
   PieceReader(DirectFiles files, Done done, const DirectReaderOptions& options)
       : files_(std::move(files)), done_(std::move(done)), queue_(options.tags, options.piece_bytes) {}
   void hurry(std::uint32_t tag) override { queue_.hurry(tag); }
-  BlockReaderStats stats() const override { return queue_.stats(); }
+  BlockReaderStats stats() const override {
+    BlockReaderStats stats = queue_.stats();
+    stats.io_uring = ring();
+    stats.direct = files_.direct;
+    return stats;
+  }
   std::string way() const override {
     return fmt::format("{}, {}", means(), files_.direct ? "O_DIRECT" : "page cache (no O_DIRECT here)");
   }
 
  protected:
   virtual std::string means() const = 0;
+  virtual bool ring() const = 0;
   const DirectFile& file(const ReadPiece& piece) const { return files_.files[static_cast<std::size_t>(piece.file)]; }
 
   // Takes a system call's result (negative: errno) for what is left of a piece. True: the piece has ended and its read
@@ -134,12 +126,10 @@ class ThreadReader final : public PieceReader {
   }
   Status start(int threads) {
     for (int i = 0; i < threads; ++i) {
-      try {
-        threads_.push_back(start_thread([this] { work(); }));
-      } catch (const std::system_error& e) {
-        if (threads_.empty()) return Error{Errc::kResourceExhausted, fmt::format("[file] no thread: {}", e.what())};
-        break;
-      }
+      auto thread = start_quiet_thread([this] { work(); });
+      if (!thread.ok() && threads_.empty()) return std::move(thread).error();
+      if (!thread.ok()) break;
+      threads_.push_back(*std::move(thread));
     }
     return {};
   }
@@ -147,6 +137,7 @@ class ThreadReader final : public PieceReader {
 
  protected:
   std::string means() const override { return fmt::format("pread by {} threads ({})", threads_.size(), reason_); }
+  bool ring() const override { return false; }
 
  private:
   void work() {
@@ -184,11 +175,7 @@ class UringReader final : public PieceReader {
     const int refused = ::io_uring_queue_init(static_cast<unsigned>(pieces_.size()) + 1, &ring_, 0);
     if (refused < 0) return io_error("cannot set up", "io_uring", -refused);
     ring_made_ = true;
-    try {
-      thread_ = start_thread([this] { work(); });
-    } catch (const std::system_error& e) {
-      return Error{Errc::kResourceExhausted, fmt::format("[file] no thread: {}", e.what())};
-    }
+    BALTORO_TRY(thread_, start_quiet_thread([this] { work(); }));
     return {};
   }
   void read(const BlockRead& read, Urgency urgency) override {
@@ -198,6 +185,7 @@ class UringReader final : public PieceReader {
 
  protected:
   std::string means() const override { return "io_uring"; }
+  bool ring() const override { return true; }
 
  private:
   static constexpr std::uint64_t kWake = ~std::uint64_t{0};

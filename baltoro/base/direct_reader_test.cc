@@ -14,8 +14,8 @@
 #include <random>
 #include <thread>
 
-#include "baltoro/base/aligned_memory.h"
 #include "baltoro/base/file.h"
+#include "baltoro/base/huge_pages.h"
 #include "baltoro/base/read_queue.h"
 #include "baltoro/base/read_rate.h"
 
@@ -71,7 +71,6 @@ class DirectReader : public testing::TestWithParam<Way> {
     for (char& c : content) c = static_cast<char>(random());
     ASSERT_TRUE(write_file_atomically(path_, content).ok());
     content_ = std::move(content);
-    memory_ = *AlignedMemory::create(8 << 20);
   }
   void TearDown() override { ASSERT_TRUE(remove_file(path_).ok()); }
   std::unique_ptr<BlockReader> open(std::int64_t piece_bytes = 1 << 16, int depth = 4) {
@@ -89,7 +88,7 @@ class DirectReader : public testing::TestWithParam<Way> {
   }
 
   std::string path_, content_;
-  AlignedMemory memory_;
+  HugeBuffer memory_ = *HugeBuffer::create(8 << 20);
   Outcomes outcomes_;
 };
 
@@ -105,7 +104,7 @@ TEST_P(DirectReader, BringsEveryRangeWhole) {
     read.bytes = std::min<std::int64_t>(1 + random() % 300'000, kFileBytes - read.offset);
     read.into = memory_.data() + room;
     room += (read.bytes + 2 * kReadAlignment - 1) / kReadAlignment * kReadAlignment;
-    ASSERT_LE(room, memory_.bytes());
+    ASSERT_LE(room, std::int64_t(memory_.size()));
     reads.push_back(read);
     reader->read(read, tag % 3 == 0 ? Urgency::kLater : Urgency::kNow);
   }
@@ -188,7 +187,7 @@ INSTANTIATE_TEST_SUITE_P(Ways, DirectReader,
 
 TEST(ReadQueue, WhatIsUrgentGoesFirst) {
   ReadQueue queue(8, 1 << 16);
-  const auto memory = *AlignedMemory::create(1 << 20);
+  HugeBuffer memory = *HugeBuffer::create(1 << 20);
   const auto read = [&](std::uint32_t tag, Urgency urgency) {
     queue.add({.tag = tag, .bytes = 100'000, .into = memory.data()}, urgency);
   };
@@ -205,7 +204,7 @@ TEST(ReadQueue, WhatIsUrgentGoesFirst) {
 
 TEST(ReadQueue, AFailedPieceEndsItsRead) {
   ReadQueue queue(2, 1 << 16);
-  const auto memory = *AlignedMemory::create(1 << 20);
+  HugeBuffer memory = *HugeBuffer::create(1 << 20);
   queue.add({.tag = 1, .bytes = 1 << 20, .into = memory.data()}, Urgency::kNow);
   const auto a = queue.take(), b = queue.take();
   Status outcome;

@@ -17,6 +17,10 @@ inline constexpr std::size_t kHugePage = std::size_t{2} << 20;
 // time, with nothing read ahead: see ReadAhead. MAP_FAILED and errno as mmap's.
 void* map_for_huge_pages(int fd, std::size_t bytes, int protection);
 
+// Gives the pages of [data, data + bytes) memory now instead of when they are first touched; contents stay. False where
+// the system cannot (Linux before 5.14) or has none.
+bool make_present(std::byte* data, std::size_t bytes);
+
 // Zeroed memory of its own mapping, in huge pages where the system gives them; pages come when first touched.
 // Move-only.
 class HugeBuffer {

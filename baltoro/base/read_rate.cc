@@ -5,15 +5,15 @@
 #include <condition_variable>
 #include <mutex>
 
-#include "baltoro/base/aligned_memory.h"
 #include "baltoro/base/clock.h"
 #include "baltoro/base/file.h"
+#include "baltoro/base/huge_pages.h"
 
 namespace baltoro {
 namespace {
 
 constexpr std::uint32_t kBuffers = 4;
-constexpr std::int64_t kBufferBytes = 16 << 20;
+constexpr std::int64_t kBufferBytes = kReadRateMemory / kBuffers;
 
 // The ranges to read, one after the other.
 class Walk {
@@ -84,7 +84,7 @@ struct Buffers {
 Result<ReadRate> measure_read_rate(const std::vector<std::string>& paths, std::int64_t start, std::int64_t bytes,
                                    const DirectReaderOptions& options) {
   BALTORO_TRY(Walk walk, Walk::create(paths, start));
-  BALTORO_TRY(const AlignedMemory memory, AlignedMemory::create(kBuffers * kBufferBytes));
+  BALTORO_TRY(HugeBuffer memory, HugeBuffer::create(kBuffers * kBufferBytes));
   Buffers buffers;
   for (std::uint32_t tag = 0; tag < kBuffers; ++tag) buffers.free.push_back(tag);
   DirectReaderOptions settled = options;

@@ -9,6 +9,9 @@
 
 namespace baltoro {
 
+// The buffers of a measurement.
+inline constexpr std::int64_t kReadRateMemory = 64 << 20;
+
 // What a device gives when nothing else is asked of it.
 struct ReadRate {
   std::int64_t bytes = 0;
