@@ -54,6 +54,7 @@ Result<std::int64_t> block_forward(const LayerWeights& w, std::int64_t layer, co
   if (w.moe) {
     BALTORO_TRY_STATUS(moe_forward(*w.moe, normed, layer, tokens, step.trace, c));
   } else {
+    expect_experts(layer, tokens, c);
     ffn_forward(*w.dense, normed, c.a.delta, tokens, c);
   }
   add(tokens, c);

@@ -85,7 +85,7 @@ Error no_checkpoint(const std::string& dir) {
 }  // namespace
 
 Status Checkpoint::add_shard(const std::string& file_name, bool indexed) {
-  BALTORO_TRY(SafetensorsFile file, SafetensorsFile::open(join_path(dir_, file_name)));
+  BALTORO_TRY(SafetensorsFile file, SafetensorsFile::open(join_path(dir_, file_name), access_));
   shards_.push_back(std::move(file));
   const int shard = static_cast<int>(shards_.size()) - 1;
   for (const TensorView& view : shards_.back().tensors()) {
@@ -118,9 +118,10 @@ Status Checkpoint::open_index(const std::string& path) {
   return {};
 }
 
-Result<std::shared_ptr<const Checkpoint>> Checkpoint::open(const std::string& dir) {
+Result<std::shared_ptr<const Checkpoint>> Checkpoint::open(const std::string& dir, FileAccess access) {
   std::shared_ptr<Checkpoint> checkpoint(new Checkpoint());
   checkpoint->dir_ = dir;
+  checkpoint->access_ = access;
   const std::string index = join_path(dir, "model.safetensors.index.json");
   const std::string single = join_path(dir, "model.safetensors");
   if (file_exists(index)) {

@@ -13,7 +13,7 @@
 
 namespace baltoro::model {
 
-// The mapped shards of a released folder: model.safetensors.index.json with the files it names, or a lone
+// The shards of a released folder, mapped as a rule: model.safetensors.index.json with the files it names, or a lone
 // model.safetensors. Immutable; any thread. Nothing beyond the headers is read at opening.
 class Checkpoint {
  public:
@@ -26,7 +26,8 @@ class Checkpoint {
   // kNotFound: no folder, index or shard. kCorrupt: an index that is malformed, names a file outside the folder or puts
   // a tensor where it is not; a shard with a bad header; a tensor in two shards. Messages name file and tensor.
   // Shards may be symbolic links (download caches link to their blobs).
-  static Result<std::shared_ptr<const Checkpoint>> open(const std::string& dir);
+  static Result<std::shared_ptr<const Checkpoint>> open(const std::string& dir,
+                                                        FileAccess access = FileAccess::kMapped);
 
   const std::string& dir() const { return dir_; }
   const std::vector<SafetensorsFile>& shards() const { return shards_; }
@@ -39,6 +40,7 @@ class Checkpoint {
   Status add_shard(const std::string& file_name, bool indexed);
   Status open_index(const std::string& path);
   std::string dir_;
+  FileAccess access_ = FileAccess::kMapped;
   std::vector<SafetensorsFile> shards_;
   std::unordered_map<std::string_view, Tensor> tensors_;
 };

@@ -12,6 +12,7 @@
 #include "baltoro/model/block.h"
 #include "baltoro/model/context.h"
 #include "baltoro/model/dense_copy.h"
+#include "baltoro/model/expert_cache.h"
 #include "baltoro/model/rope.h"
 
 namespace baltoro::model {
@@ -84,17 +85,27 @@ void check_batch(const Batch& batch, const ModelConfig& config, const DecoderOpt
   }
 }
 
+// Null where all weights are mapped, and for a model without experts.
+Result<std::unique_ptr<ExpertCache>> make_cache(const std::shared_ptr<const Weights>& weights,
+                                                const DecoderOptions& options) {
+  const auto& layers = weights->layers;
+  const bool any = std::any_of(layers.begin(), layers.end(), [](const LayerWeights& l) { return l.moe.has_value(); });
+  if (weights->streamed == nullptr || !any) return std::unique_ptr<ExpertCache>();
+  return ExpertCache::create(weights, options.expert_cache_bytes, options.open_reader);
+}
+
 }  // namespace
 
 struct Decoder::Impl {
   Impl(std::shared_ptr<const Weights> w, DecoderOptions o, kernels::Isa isa, const ActivationSizes& sizes,
-       std::vector<WorkerPlace> places, HugeBuffer memory)
+       std::vector<WorkerPlace> places, HugeBuffer memory, std::unique_ptr<ExpertCache> cache)
       : weights(std::move(w)),
         options(o),
         rope(make_rope(weights->config)),
         pages(*weights, place_by_share(places)),
         pool(std::move(places)),
-        experts(std::make_unique<MappedExperts>(*weights, &pages)),
+        streamed(std::move(cache)),
+        mapped(*weights, &pages),
         arena(std::move(memory)),
         context{.config = weights->config,
                 .math = o.math,
@@ -104,7 +115,7 @@ struct Decoder::Impl {
                 .softmax_scale = static_cast<float>(weights->config.softmax_scale()),
                 .kernels = kernels::kernels(isa),
                 .pool = pool,
-                .experts = *experts,
+                .experts = streamed ? static_cast<ExpertSource&>(*streamed) : mapped,
                 .a = lay_out_activations(weights->config, sizes, arena.data(), &arena_bytes)} {}
 
   std::shared_ptr<const Weights> weights;
@@ -112,7 +123,8 @@ struct Decoder::Impl {
   Rope rope;
   WeightPages pages;
   ThreadPool pool;
-  std::unique_ptr<ExpertSource> experts;
+  std::unique_ptr<ExpertCache> streamed;  // may be null
+  MappedExperts mapped;
   HugeBuffer arena;
   std::int64_t arena_bytes = 0;
   Context context;
@@ -151,8 +163,9 @@ Result<std::unique_ptr<Decoder>> Decoder::create(std::shared_ptr<const Weights> 
   lay_out_activations(weights->config, sizes, nullptr, &bytes);
   auto arena = HugeBuffer::create(static_cast<std::size_t>(bytes));
   if (!arena.ok()) return Error{arena.error().code, "[decoder] scratch: " + arena.error().message};
-  return std::unique_ptr<Decoder>(new Decoder(
-      std::make_unique<Impl>(std::move(weights), options, isa, sizes, std::move(places), *std::move(arena))));
+  BALTORO_TRY(std::unique_ptr<ExpertCache> cache, make_cache(weights, options));
+  return std::unique_ptr<Decoder>(new Decoder(std::make_unique<Impl>(
+      std::move(weights), options, isa, sizes, std::move(places), *std::move(arena), std::move(cache))));
 }
 
 Decoder::Decoder(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -192,8 +205,16 @@ Status Decoder::Impl::run(const Batch& batch, KvCache& kv, std::span<float> logi
   return {};
 }
 
+void Decoder::interrupt(bool on) { impl_->context.experts.interrupt(on); }
+
+void Decoder::drop_experts() { impl_->context.experts.drop(); }
+
 const Weights& Decoder::weights() const { return *impl_->weights; }
 const DecoderOptions& Decoder::options() const { return impl_->options; }
+std::optional<ExpertStats> Decoder::expert_stats() const {
+  if (impl_->streamed == nullptr) return std::nullopt;
+  return impl_->streamed->stats();
+}
 std::int64_t Decoder::scratch_bytes() const { return impl_->arena_bytes; }
 
 std::int64_t Decoder::scratch_bytes(const ModelConfig& config, const DecoderOptions& options) {

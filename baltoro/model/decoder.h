@@ -8,8 +8,10 @@
 #include <span>
 #include <vector>
 
+#include "baltoro/base/block_reader.h"
 #include "baltoro/base/result.h"
 #include "baltoro/kernels/kernels.h"
+#include "baltoro/model/expert_stats.h"
 #include "baltoro/model/kv_cache.h"
 #include "baltoro/model/math.h"
 #include "baltoro/model/step_profile.h"
@@ -46,7 +48,9 @@ struct DecoderOptions {
   std::optional<kernels::Isa> isa = std::nullopt;  // absent: kernels::choose_isa(). `f32` always runs the scalar table
   std::int64_t max_batch_tokens = 512;             // largest T; sizes the scratch arena
   std::int64_t max_logit_rows = 64;
-  std::vector<int> cpus = {};  // CPUs to run on, ascending; empty: those of the affinity mask
+  std::int64_t expert_cache_bytes = 0;    // weights of open_streamed_weights: what their experts may take in memory
+  OpenBlockReader open_reader = nullptr;  // and how they are read; absent: open_direct_reader
+  std::vector<int> cpus = {};             // CPUs to run on, ascending; empty: those of the affinity mask
 };
 
 // Token ids to logits. Immutable weights, own scratch and thread pool; forward() allocates nothing.
@@ -54,8 +58,8 @@ struct DecoderOptions {
 // threads.
 class Decoder {
  public:
-  // kResourceExhausted when scratch cannot be allocated; kInvalidArgument for options out of range and CPUs that
-  // this process may not use. The errors of make_dense_int8.
+  // kResourceExhausted when scratch or the expert cache cannot be allocated; kInvalidArgument for options out of range
+  // and CPUs that this process may not use. The errors of make_dense_int8.
   static Result<std::unique_ptr<Decoder>> create(std::shared_ptr<const Weights> weights, DecoderOptions options);
   ~Decoder();
 
@@ -66,9 +70,16 @@ class Decoder {
   Status forward(const Batch& batch, KvCache& kv, std::span<float> logits, const Trace* trace = nullptr,
                  StepProfile* profile = nullptr);
 
+  // While on, a forward() that waits for weights from disk, or comes to, returns kCancelled. Any thread.
+  void interrupt(bool on);
+
+  // Makes the next step read all experts it wants, where they are streamed from disk. Not beside a forward().
+  void drop_experts();
+
   const Weights& weights() const;  // with the copy, if there is one
   const DecoderOptions& options() const;
   std::int64_t scratch_bytes() const;
+  std::optional<ExpertStats> expert_stats() const;  // when experts are streamed. Any thread
   // What create() would allocate, for the memory plan.
   static std::int64_t scratch_bytes(const ModelConfig& config, const DecoderOptions& options);
 

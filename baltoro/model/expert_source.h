@@ -20,6 +20,11 @@ class ExpertSource {
   // not wait.
   virtual void begin(std::int64_t layer, std::span<const std::int32_t> active, const std::int32_t* first_slot,
                      std::int64_t tokens) = 0;
+  // The MoE layer that comes after `layer` in a step of so many tokens, if guessing its experts would let them be read
+  // ahead; else null. After begin() where `layer` is a MoE layer.
+  virtual const LayerWeights* guess_after(std::int64_t /*layer*/, std::int64_t /*tokens*/) { return nullptr; }
+  // The experts that its tokens may choose, with the weights they would get; repeats add up. Likelier ones go first.
+  virtual void expect(std::span<const std::int32_t> /*experts*/, std::span<const float> /*weights*/) {}
   // Whether wait(0) would return at once: then the layer's shared experts need not be computed meanwhile.
   virtual bool ready() const { return false; }
   // Waits until active[first] can be read. Returns `end`: active[first, end) can be read through weights() until
@@ -27,6 +32,10 @@ class ExpertSource {
   virtual Result<std::int64_t> wait(std::int64_t first) = 0;
   // The layer's experts [E]; only those that wait() named have data.
   virtual std::span<const FfnWeights> weights() const = 0;
+  // While on, wait() returns kCancelled at once. Any thread.
+  virtual void interrupt(bool /*on*/) {}
+  // Between steps: forgets what is in memory, so that the next step reads all it wants. For measurements.
+  virtual void drop() {}
   // active[0, end) are computed.
   virtual void finish(std::int64_t end) = 0;
 };

@@ -3,8 +3,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "baltoro/base/progress.h"
 #include "baltoro/model/dense_copy.h"
+#include "baltoro/model/expert_units.h"
 
 namespace baltoro::model {
 namespace {
@@ -32,6 +35,35 @@ std::string describe_machine(const MachineMemory& machine) {
                        human(*machine.cgroup_limit));
   }
   return fmt::format("{} of {} are available", human(machine.available), human(machine.total));
+}
+
+std::string describe_copy(const MemoryPlan& plan) {
+  return plan.dense_copy > 0 ? fmt::format(" INT8 copy {},", human(plan.dense_copy)) : "";
+}
+
+// Gives the experts what the limit leaves.
+void share_limit(const Weights& weights, MemoryPlan& plan) {
+  BALTORO_CHECK(weights.streamed != nullptr, "a limit needs weights that are not mapped");
+  const ExpertUnits units(weights.config, *weights.streamed);
+  plan.weights = static_cast<std::int64_t>(weights.streamed->resident->size());
+  plan.process = kProcessBytes;
+  if (units.count() == 0) return;
+  plan.experts_least = units.token_units(weights.config) * units.slot_bytes();
+  const std::int64_t rest =
+      plan.request.limit_bytes - plan.weights - plan.dense_copy - plan.process - plan.kv - plan.scratch;
+  plan.experts = std::min(rest, units.count() * units.slot_bytes());
+}
+
+Error over_limit(const MemoryPlan& plan) {
+  return Error{
+      Errc::kResourceExhausted,
+      fmt::format("[memory] --memory of at least {} expected: weights outside the experts {},{} KV {} ({} "
+                  "tokens x {} sequence{} x {} bytes), scratch {}, the rest of the process {}, one token's experts of "
+                  "a layer {}; {} given. Raise it, or lower the context or the number of sequences",
+                  human(plan.owned() - plan.experts + plan.experts_least), human(plan.weights), describe_copy(plan),
+                  human(plan.kv), plan.request.context_tokens, plan.request.sequences,
+                  plan.request.sequences == 1 ? "" : "s", plan.kv_token, human(plan.scratch), human(plan.process),
+                  human(plan.experts_least), human(plan.request.limit_bytes))};
 }
 
 }  // namespace
@@ -87,21 +119,30 @@ Result<MemoryPlan> plan_memory(const Weights& weights, const MemoryRequest& requ
       request.decoder.max_logit_rows * config.vocab_size * static_cast<std::int64_t>(sizeof(float));
   plan.scratch = Decoder::scratch_bytes(config, request.decoder) + logits;
   plan.machine = machine;
+  if (plan.limited()) share_limit(weights, plan);
   return plan;
 }
 
 Status check_memory(const MemoryPlan& plan, bool force) {
+  if (plan.limited() && (plan.experts < plan.experts_least || plan.owned() > plan.request.limit_bytes)) {
+    return over_limit(plan);
+  }
   if (force || plan.fits()) return {};
+  if (plan.limited()) {
+    return Error{Errc::kResourceExhausted,
+                 fmt::format("[memory] --memory {} asks for more than there is: {}. Lower it, or force it with "
+                             "--force-memory",
+                             human(plan.request.limit_bytes), describe_machine(plan.machine))};
+  }
   const bool owned_fits = plan.owned() <= plan.machine.usable();
   return Error{
       Errc::kResourceExhausted,
       fmt::format(
           "[memory] {} expected: weights {},{} KV {} ({} tokens x {} sequence{} x {} bytes), scratch {}; {}. {} "
           "Lower the context or the number of sequences, or force it with --force-memory",
-          human(plan.total()), human(plan.weights),
-          plan.dense_copy > 0 ? fmt::format(" INT8 copy {},", human(plan.dense_copy)) : "", human(plan.kv),
-          plan.request.context_tokens, plan.request.sequences, plan.request.sequences == 1 ? "" : "s", plan.kv_token,
-          human(plan.scratch), describe_machine(plan.machine),
+          human(plan.total()), human(plan.weights), describe_copy(plan), human(plan.kv), plan.request.context_tokens,
+          plan.request.sequences, plan.request.sequences == 1 ? "" : "s", plan.kv_token, human(plan.scratch),
+          describe_machine(plan.machine),
           owned_fits ? "The weights would not stay in memory and be read from disk again for every token."
                      : (plan.dense_copy > 0 ? "KV, scratch and the INT8 copy alone do not fit."
                                             : "KV and scratch alone do not fit."))};

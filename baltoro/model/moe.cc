@@ -106,7 +106,23 @@ Status moe_forward(const MoeWeights& w, Operand x, std::int64_t layer, std::int6
   }
   const std::int64_t active = group_by_expert(tokens, c);
   c.experts.begin(layer, {c.a.active, static_cast<std::size_t>(active)}, c.a.first_slot, tokens);
+  expect_experts(layer, tokens, c);
   return mix_experts(w, x, tokens, active, c);
+}
+
+void expect_experts(std::int64_t layer, std::int64_t tokens, const Context& c) {
+  const LayerWeights* next = c.experts.guess_after(layer, tokens);
+  if (next == nullptr) return;
+  const std::int64_t n = c.config.hidden_size;
+  const Region region{.name = "norm ahead", .count = tokens, .item = pass_work(n)};
+  parallel(c, region, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t t = begin; t < end; ++t) {
+      c.kernels.rmsnorm(c.a.x + t * n, next->post_attention_norm.data(), c.norm_eps, c.a.normed + t * n, n);
+    }
+  });
+  choose_experts(*next->moe, tokens, c);
+  const auto chosen = static_cast<std::size_t>(tokens * c.config.num_experts_per_tok);
+  c.experts.expect({c.a.experts, chosen}, {c.a.weights, chosen});
 }
 
 }  // namespace baltoro::model

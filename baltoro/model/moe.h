@@ -13,4 +13,8 @@ namespace baltoro::model {
 Status moe_forward(const MoeWeights& w, Operand x, std::int64_t layer, std::int64_t tokens, const Trace* trace,
                    const Context& c);
 
+// Tells c.experts which experts the next MoE layer's tokens may choose, where it wants to know: that layer's router on
+// the residual stream as it is before the FFN of `layer`. Overwrites a.normed, a.scores, a.experts and a.weights.
+void expect_experts(std::int64_t layer, std::int64_t tokens, const Context& c);
+
 }  // namespace baltoro::model

@@ -2,8 +2,10 @@
 #include "baltoro/model/safetensors.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <limits>
 #include <unordered_set>
@@ -174,18 +176,56 @@ Result<SafetensorsHeader> parse_safetensors_header(std::span<const std::byte> pr
   return header;
 }
 
-Result<SafetensorsFile> SafetensorsFile::open(const std::string& path) {
-  BALTORO_TRY(MappedFile mapped, MappedFile::open(path));
-  const auto bytes = mapped.bytes();
-  auto header = parse_safetensors_header(bytes, bytes.size());
+namespace {
+
+// The front of a file, up to the end of its header.
+Result<std::string> read_header(const std::string& path, const OpenedFile& file) {
+  std::string prefix;
+  const auto read_up_to = [&](std::size_t bytes) -> Status {
+    std::size_t done = prefix.size();
+    prefix.resize(bytes);
+    while (done < bytes) {
+      const ssize_t got = ::pread(file.fd.get(), prefix.data() + done, bytes - done, static_cast<off_t>(done));
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0) return io_error("cannot read", path, got < 0 ? errno : EIO);
+      done += static_cast<std::size_t>(got);
+    }
+    return {};
+  };
+  BALTORO_TRY_STATUS(read_up_to(std::min<std::uint64_t>(kLengthBytes, file.bytes)));
+  std::uint64_t length = 0;
+  if (prefix.size() < kLengthBytes) return prefix;  // the parser says what is wrong
+  std::memcpy(&length, prefix.data(), sizeof length);
+  if (length > kMaxHeaderBytes || length > file.bytes - kLengthBytes) return prefix;
+  BALTORO_TRY_STATUS(read_up_to(kLengthBytes + length));
+  return prefix;
+}
+
+}  // namespace
+
+Result<SafetensorsFile> SafetensorsFile::open(const std::string& path, FileAccess access) {
+  SafetensorsFile file;
+  file.path_ = path;
+  std::string prefix;
+  std::span<const std::byte> bytes;
+  if (access == FileAccess::kMapped) {
+    BALTORO_TRY(file.file_, MappedFile::open(path));
+    bytes = file.file_->bytes();
+    file.file_bytes_ = bytes.size();
+  } else {
+    BALTORO_TRY(const OpenedFile opened, open_regular(path));
+    BALTORO_TRY(prefix, read_header(path, opened));
+    file.file_bytes_ = opened.bytes;
+  }
+  auto header = parse_safetensors_header(file.file_ ? bytes : std::as_bytes(std::span(prefix)), file.file_bytes_);
   if (!header.ok()) return Error{header.error().code, path + ": " + header.error().message};
-  SafetensorsFile file(std::move(mapped));
   file.metadata_ = std::move(header->metadata);
   file.tensors_.reserve(header->tensors.size());
   for (std::size_t i = 0; i < header->tensors.size(); ++i) {
     TensorInfo& info = header->tensors[i];
-    const auto data = bytes.subspan(header->data_begin + header->offsets[i], static_cast<std::size_t>(info.bytes()));
-    file.tensors_.push_back(TensorView{std::move(info), data});
+    const std::uint64_t offset = header->data_begin + header->offsets[i];
+    const auto data = file.file_ ? bytes.subspan(offset, static_cast<std::size_t>(info.bytes())) : bytes;
+    file.tensors_.push_back(TensorView{std::move(info), data, static_cast<std::int64_t>(offset)});
   }
   file.index_.reserve(file.tensors_.size());
   for (std::size_t i = 0; i < file.tensors_.size(); ++i) file.index_.emplace(file.tensors_[i].info.name, i);

@@ -35,8 +35,12 @@ std::string shape_text(std::span<const std::int64_t> shape);  // "[64, 128]"
 // A tensor and its bytes in a mapped file.
 struct TensorView {
   TensorInfo info;
-  std::span<const std::byte> data;
+  std::span<const std::byte> data;  // empty in a file that is not mapped
+  std::int64_t offset = 0;          // of the data in the file
 };
+
+// Whether a file is mapped, or its header read and no more.
+enum class FileAccess : std::uint8_t { kMapped, kHeader };
 
 // A checked header: entry i's data lies at file offset data_begin + offsets[i], ascending, covering the file to its
 // end.
@@ -53,25 +57,27 @@ struct SafetensorsHeader {
 // the shape, overlap, leave holes or do not end where the file ends.
 Result<SafetensorsHeader> parse_safetensors_header(std::span<const std::byte> prefix, std::uint64_t file_bytes);
 
-// One mapped file. Immutable; any thread.
+// One file, mapped as a rule. Immutable; any thread.
 class SafetensorsFile {
  public:
-  static Result<SafetensorsFile> open(const std::string& path);
+  static Result<SafetensorsFile> open(const std::string& path, FileAccess access = FileAccess::kMapped);
 
   const std::vector<TensorView>& tensors() const { return tensors_; }  // by ascending offset
   const TensorView* find(std::string_view name) const;                 // nullptr: no such tensor
   const std::vector<std::pair<std::string, std::string>>& metadata() const { return metadata_; }
-  const std::string& path() const { return file_.path(); }
-  std::uint64_t file_bytes() const { return file_.bytes().size(); }
-  std::span<const std::byte> bytes() const { return file_.bytes(); }
+  const std::string& path() const { return path_; }
+  std::uint64_t file_bytes() const { return file_bytes_; }
+  std::span<const std::byte> bytes() const { return file_ ? file_->bytes() : std::span<const std::byte>(); }  // mapped
 
-  // Copies of a whole tensor's elements, checked: kCorrupt when it is absent or of another dtype.
+  // Copies of a whole tensor's elements, checked: kCorrupt when it is absent or of another dtype. Mapped files only.
   Result<std::vector<float>> read_f32(std::string_view name) const;         // F32, BF16 or F16
   Result<std::vector<std::int32_t>> read_i32(std::string_view name) const;  // I32, or I64 whose values fit
 
  private:
-  explicit SafetensorsFile(MappedFile file) : file_(std::move(file)) {}
-  MappedFile file_;
+  SafetensorsFile() = default;
+  std::optional<MappedFile> file_;
+  std::string path_;
+  std::uint64_t file_bytes_ = 0;
   std::vector<TensorView> tensors_;
   std::unordered_map<std::string_view, std::size_t> index_;
   std::vector<std::pair<std::string, std::string>> metadata_;

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "baltoro/model/binding.h"
+#include "baltoro/model/place_weights.h"
 
 namespace baltoro::model {
 namespace {
@@ -100,11 +101,7 @@ Status widen(const WeightSpec& spec, const tensor::MatrixView& view, std::vector
 
 }  // namespace
 
-Result<std::unique_ptr<const Weights>> open_weights(const std::string& dir) {
-  BALTORO_TRY(ModelConfig config, load_config(dir));
-  BALTORO_TRY(std::shared_ptr<const Checkpoint> files, Checkpoint::open(dir));
-  const Binding binding = bind(config, *files);
-  BALTORO_TRY_STATUS(check_problems(binding, dir));
+Result<std::unique_ptr<Weights>> place_weights(ModelConfig config, const Binding& binding) {
   auto weights = std::make_unique<Weights>();
   weights->config = std::move(config);
   size_layers(*weights);
@@ -117,6 +114,15 @@ Result<std::unique_ptr<const Weights>> open_weights(const std::string& dir) {
     }
   }
   if (weights->config.tie_word_embeddings) weights->lm_head = weights->embed;
+  return weights;
+}
+
+Result<std::unique_ptr<const Weights>> open_weights(const std::string& dir) {
+  BALTORO_TRY(ModelConfig config, load_config(dir));
+  BALTORO_TRY(std::shared_ptr<const Checkpoint> files, Checkpoint::open(dir));
+  const Binding binding = bind(config, *files);
+  BALTORO_TRY_STATUS(check_problems(binding, dir));
+  BALTORO_TRY(std::unique_ptr<Weights> weights, place_weights(std::move(config), binding));
   weights->files = std::move(files);
   return std::unique_ptr<const Weights>(std::move(weights));
 }

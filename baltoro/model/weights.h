@@ -13,7 +13,8 @@
 
 namespace baltoro::model {
 
-class Checkpoint;  // checkpoint.h: the mapped shards
+class Checkpoint;        // checkpoint.h: the mapped shards
+struct StreamedWeights;  // streamed_weights.h: memory and files of a checkpoint that is not mapped
 
 // SwiGLU FFN: gate, up [M, D], down [D, M].
 struct FfnWeights {
@@ -53,7 +54,9 @@ struct Weights {
   std::vector<float> norm;                  // [D]
   tensor::MatrixView lm_head;               // [V, D]; embed's view when tied
   std::shared_ptr<const Checkpoint> files;  // keeps the mappings alive
-  std::shared_ptr<const HugeBuffer> copy;   // of the views that are not into files; null: none. See dense_copy.h
+  // Set by open_streamed_weights: the experts' views have no data, see there.
+  std::shared_ptr<const StreamedWeights> streamed;
+  std::shared_ptr<const HugeBuffer> copy;  // of the views that are not into files; null: none. See dense_copy.h
 };
 
 // Opens a released folder in place: reads config.json, the index and the shard headers, checks every tensor's name,
