@@ -48,6 +48,30 @@ Result<std::string> prompt_text(const CompleteOptions& options) {
   return text;
 }
 
+// "experts: 41 of 96 in memory, 1.37 GB read at 2.3 GB/s (io_uring, O_DIRECT), ..."; nothing without experts.
+std::string streaming_line(const llm::BackendMetrics& metrics) {
+  const auto get = [&](std::string_view name) {
+    for (const auto& [key, value] : metrics) {
+      if (key == name) return value;
+    }
+    return 0.0;
+  };
+  const double hits = get("expert_cache_hits_total"), late = get("expert_cache_late_total");
+  const double wanted = hits + late + get("expert_cache_misses_total");
+  if (wanted == 0) return "experts: none used";
+  const double bytes = get("expert_read_bytes_total"), seconds = get("expert_read_seconds_total");
+  return fmt::format(
+      "experts: {:.0f} of {:.0f} reads of a layer found in memory ({:.1f} %), {:.0f} on their way; {} read at {}/s "
+      "({}, "
+      "{}); {:.0f} of {:.0f} read ahead were used; {:.2f} s waited for the disk; {:.0f} kept in {}",
+      hits, wanted, 100 * hits / wanted, late, format_bytes(static_cast<std::uint64_t>(bytes)),
+      format_bytes(static_cast<std::uint64_t>(seconds > 0 ? bytes / seconds : 0)),
+      get("expert_reader_io_uring") > 0 ? "io_uring" : "pread",
+      get("expert_reader_direct") > 0 ? "O_DIRECT" : "page cache", get("expert_read_ahead_used_total"),
+      get("expert_read_ahead_total"), get("expert_stall_seconds_total"), get("expert_cache_slots"),
+      format_bytes(static_cast<std::uint64_t>(get("expert_cache_bytes"))));
+}
+
 // Follows one completion and writes it as it comes: plain text, or JSON lines.
 class Completion {
  public:
@@ -71,9 +95,10 @@ class Completion {
   }
   bool done() const { return finished_.has_value(); }
 
-  int finish() {
+  int finish(const llm::BackendMetrics& metrics) {
     if (!options_.json && open_line_ && escaped_) write("\n");
     if (options_.stats) print_stats();
+    if (options_.model.memory > 0 && !options_.json) fmt::print(stderr, "{}\n", streaming_line(metrics));
     if (finished_->reason == llm::Finish::kError) return report_error("complete", finished_->error);
     return finished_->reason == llm::Finish::kCancelled ? kExitInterrupted : 0;
   }
@@ -165,7 +190,7 @@ int run_complete(const CompleteOptions& options) {
       (*ticket)->cancel();
     }
   }
-  return completion.finish();
+  return completion.finish((*backend)->metrics());
 }
 
 }  // namespace

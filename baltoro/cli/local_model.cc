@@ -19,6 +19,7 @@ Result<llm::LocalOptions> local_options(const ModelOptions& options) {
   local.cpus = options.cpus;
   local.context_tokens = options.context;
   local.force_memory = options.force_memory;
+  local.memory_bytes = options.memory;
   if (options.family.empty()) return local;
   local.family = text::chat_family_from_name(options.family);
   if (!local.family) {

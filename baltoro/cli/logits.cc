@@ -10,6 +10,7 @@
 #include "baltoro/base/terminal.h"
 #include "baltoro/cli/command.h"
 #include "baltoro/cli/failure.h"
+#include "baltoro/cli/memory_check.h"
 #include "baltoro/cli/model_options.h"
 #include "baltoro/cli/teacher_forcing.h"
 #include "baltoro/model/weights.h"
@@ -74,7 +75,7 @@ void print_summary(const TeacherForcingResult& result, bool as_json) {
 
 Result<TeacherForcingResult> run_model(const LogitsOptions& options) {
   BALTORO_TRY(const std::string dir, model_dir(options.model));
-  BALTORO_TRY(std::shared_ptr<const model::Weights> weights, model::open_weights(dir));
+  BALTORO_TRY(std::shared_ptr<const model::Weights> weights, open_weights_within(dir, options.model.memory));
   BALTORO_TRY(const auto tokens, input_tokens(options, dir));
   TeacherForcing run = options.run;
   run.decoder.math = options.model.math;
@@ -83,6 +84,7 @@ Result<TeacherForcingResult> run_model(const LogitsOptions& options) {
   run.decoder.threads = options.model.threads;
   run.decoder.cpus = options.model.cpus;
   run.force_memory = options.model.force_memory;
+  run.memory_bytes = options.model.memory;
   if (run.window_tokens == 0) run.window_tokens = options.model.context;
   return teacher_force(std::move(weights), tokens, run);
 }

@@ -52,6 +52,13 @@ void add_model_options(CLI::App& app, ModelOptions& options, ChatFlags chat) {
   app.add_option("--context", options.context, "Tokens one conversation may hold (0: the model's limit)")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 24))
       ->type_name("N");
+  app.add_option(
+         "--memory", options.memory,
+         "Keep the process within this much (as 8GiB) and read experts from disk as they are needed; without it "
+         "weights are mapped and the system keeps what fits")
+      ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 50))
+      ->type_name("SIZE");
   app.add_flag("--force-memory", options.force_memory, "Load even if the memory plan says that it does not fit");
   if (chat == ChatFlags::kNo) return;
   app.add_option(

@@ -25,13 +25,14 @@ struct ModelOptions {
   std::string family;         // chat format; empty: guessed from the folder
   bool force_memory = false;  // load although the plan says that it does not fit
   std::vector<int> cpus;      // to run on; empty: those of the affinity mask
+  std::int64_t memory = 0;    // bytes the process may own, experts streamed from disk; 0: weights mapped
 };
 
 // --threads and --cpus.
 void add_thread_options(CLI::App& app, ModelOptions& options);
 
-// Adds the positional DIR (required or not), --math, --dense, --latent-norm-eps, --threads, --cpus, --context and
-// --force-memory; with chat also --family.
+// Adds the positional DIR (required or not), --math, --dense, --latent-norm-eps, --threads, --cpus, --context, --memory
+// and --force-memory; with chat also --family.
 enum class ChatFlags : bool { kNo, kYes };
 void add_model_options(CLI::App& app, ModelOptions& options, ChatFlags chat);
 

@@ -109,8 +109,10 @@ class Runner {
     model::DecoderOptions options = run.decoder;
     options.max_batch_tokens = runner.chunk_;
     options.max_logit_rows = runner.chunk_;
-    BALTORO_TRY_STATUS(check_memory_of(
-        *weights, {.context_tokens = run.window_tokens, .sequences = 1, .decoder = options}, run.force_memory));
+    const model::MemoryRequest request{
+        .context_tokens = run.window_tokens, .sequences = 1, .decoder = options, .limit_bytes = run.memory_bytes};
+    BALTORO_TRY(const model::MemoryPlan memory, check_memory_of(*weights, request, run.force_memory));
+    options.expert_cache_bytes = memory.experts;
     const std::int64_t blocks = (run.window_tokens + model::kBlockTokens - 1) / model::kBlockTokens;
     BALTORO_TRY(runner.kv_, model::KvCache::create(config, options.math, blocks));
     for (std::int64_t i = 0; i < blocks; ++i) runner.blocks_.push_back(static_cast<model::BlockId>(i));

@@ -20,8 +20,9 @@ struct TeacherForcing {
   bool hidden = false;     // also hidden.L [T, D], topk_indices.L I32 and topk_weights.L [T, K] of MoE layers
   bool attention = false;  // also attn_out.L [T, D]
   bool perplexity = false;
-  bool force_memory = false;  // run although the memory plan says that it does not fit
-  bool show_progress = true;  // on stderr
+  bool force_memory = false;      // run although the memory plan says that it does not fit
+  bool show_progress = true;      // on stderr
+  std::int64_t memory_bytes = 0;  // > 0: weights are of open_streamed_weights, and the process keeps within this
 };
 
 struct TeacherForcingResult {

@@ -47,6 +47,8 @@ struct Engine::Impl {
   void take(Message& message);
   void step();
   void publish(bool all_taken);
+  void note_stepping(const std::vector<Message>& messages);
+  void interrupt_if_unwanted();
 
   const EngineOptions options;
   EngineCore core;  // engine thread only
@@ -59,6 +61,11 @@ struct Engine::Impl {
   std::int64_t live = 0, queued = 0;  // requests not ended, and of those the ones not begun
   bool draining = false, stopping = false;
   EngineStats stats;
+  struct Stepping {
+    RequestId id;
+    bool cancelled;
+  };
+  std::vector<Stepping> stepping;  // requests that the step under way may serve
 
   std::thread thread;  // last: runs on all of the above
 };
@@ -72,6 +79,8 @@ void Engine::Impl::run() {
       wake.wait(lock, [this] { return stopping || !inbox.empty() || !core.idle(); });
       messages.swap(inbox);
       if (stopping) break;
+      core.interrupt(false);
+      note_stepping(messages);
     }
     for (Message& message : messages) take(message);
     messages.clear();
@@ -79,6 +88,23 @@ void Engine::Impl::run() {
   }
   for (Message& message : messages) take(message);  // nobody goes without a last event
   core.cancel_all();
+}
+
+// Under the mutex, before `messages` are taken.
+void Engine::Impl::note_stepping(const std::vector<Message>& messages) {
+  stepping.clear();
+  core.for_each_request([this](RequestId id) { stepping.push_back({.id = id, .cancelled = false}); });
+  for (const Message& message : messages) {
+    if (const auto* submit = std::get_if<Submit>(&message)) stepping.push_back({.id = submit->id, .cancelled = false});
+    const auto* cancel = std::get_if<Cancel>(&message);
+    for (Stepping& one : stepping) one.cancelled |= cancel != nullptr && one.id == cancel->id;
+  }
+}
+
+// Under the mutex. A step may read weights from disk for minutes: when nobody waits for it any more, it ends.
+void Engine::Impl::interrupt_if_unwanted() {
+  const bool wanted = std::any_of(stepping.begin(), stepping.end(), [](const Stepping& s) { return !s.cancelled; });
+  if (!wanted && !stepping.empty()) core.interrupt(true);
 }
 
 // Under the mutex. What others added meanwhile is in the inbox and already counted.
@@ -132,6 +158,7 @@ Engine::~Engine() {
   {
     const std::lock_guard lock(impl_->mutex);
     impl_->draining = impl_->stopping = true;
+    impl_->core.interrupt(true);
   }
   impl_->wake.notify_all();
   impl_->thread.join();
@@ -159,6 +186,8 @@ void Engine::cancel(RequestId id) {
   {
     const std::lock_guard lock(impl_->mutex);
     impl_->inbox.emplace_back(Cancel{.id = id});
+    for (auto& one : impl_->stepping) one.cancelled |= one.id == id;
+    impl_->interrupt_if_unwanted();
   }
   impl_->wake.notify_one();
 }
@@ -171,6 +200,8 @@ void Engine::drain(double deadline_seconds) {
   const auto ended = [this] { return impl_->live == 0 || impl_->stopping; };
   if (impl_->quiet.wait_for(lock, std::chrono::duration<double>(seconds), ended)) return;
   impl_->inbox.emplace_back(CancelAll{});
+  for (auto& one : impl_->stepping) one.cancelled = true;
+  impl_->interrupt_if_unwanted();
   impl_->wake.notify_one();
   impl_->quiet.wait(lock, ended);
 }

@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "baltoro/base/result.h"
 #include "baltoro/engine/request.h"
+#include "baltoro/model/expert_stats.h"
 
 namespace baltoro::engine {
 
@@ -25,6 +27,7 @@ struct EngineStats {
   std::int64_t sequences_running = 0, sequences_waiting = 0;
   std::int64_t blocks_total = 0, blocks_free = 0, blocks_cached = 0;
   double step_seconds_total = 0;
+  std::optional<model::ExpertStats> experts = {};  // when they are streamed from disk
 };
 
 // Continuous batching over one model. One thread owns scheduler and KV; the others send messages.

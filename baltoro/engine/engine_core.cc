@@ -318,7 +318,8 @@ void EngineCore::retire() {
 void EngineCore::fail_all(Errc code, std::string_view message) {
   for (const auto& [id, state] : requests_)
     for (std::int32_t choice = 0; choice < state->request.n; ++choice)
-      end_choice(*state, choice, FinishReason::kError, code, message);
+      end_choice(*state, choice, code == Errc::kCancelled ? FinishReason::kCancelled : FinishReason::kError, code,
+                 message);
   totals_.preemptions += scheduler_->preemptions();
   scheduler_.reset();
   scheduler_ = std::make_unique<Scheduler>(scheduler_options_);
@@ -338,6 +339,7 @@ bool EngineCore::guarded(RequestState& state, const Body& body) {
 EngineStats EngineCore::stats() const {
   EngineStats stats = totals_;
   stats.preemptions += scheduler_->preemptions();
+  stats.experts = runner_->expert_stats();
   stats.sequences_running = scheduler_->num_running();
   stats.sequences_waiting = scheduler_->num_waiting();
   stats.blocks_total = scheduler_->blocks().num_blocks();

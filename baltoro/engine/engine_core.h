@@ -25,13 +25,20 @@ class EngineCore {
   void add(RequestId id, Request request);
   void cancel(RequestId id);  // now; unknown ids are ignored
   void cancel_all();
+  // While on, a step that waits for weights from disk ends, and all its requests as cancelled. Any thread.
+  void interrupt(bool on) { runner_->interrupt(on); }
   // One batch through the model and its events. False: there was nothing to do. When the model fails, so do all
   // requests: see fail_all.
   bool step();
   // After an exception or error in a step, when nobody knows which rows are whole: ends every request with that error
-  // and starts from an empty cache.
+  // (kCancelled: as cancelled) and starts from an empty cache.
   void fail_all(Errc code, std::string_view message);
 
+  // Requests that are not ended.
+  template <typename Body>
+  void for_each_request(const Body& body) const {
+    for (const auto& [id, state] : requests_) body(id);
+  }
   bool idle() const { return requests_.empty(); }
   std::int64_t num_requests() const { return static_cast<std::int64_t>(requests_.size()); }
   // Requests of which no token has been computed yet.

@@ -20,4 +20,7 @@ Status DecoderRunner::forward(const model::Batch& batch, std::span<float> logits
 
 void DecoderRunner::copy_block(model::BlockId from, model::BlockId to) { kv_->copy_block(from, to); }
 
+std::optional<model::ExpertStats> DecoderRunner::expert_stats() const { return decoder_->expert_stats(); }
+void DecoderRunner::interrupt(bool on) { decoder_->interrupt(on); }
+
 }  // namespace baltoro::engine

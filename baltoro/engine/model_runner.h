@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "baltoro/model/decoder.h"
@@ -22,6 +23,9 @@ class ModelRunner {
   // See model::Decoder::forward. Engine thread only.
   virtual Status forward(const model::Batch& batch, std::span<float> logits) = 0;
   virtual void copy_block(model::BlockId from, model::BlockId to) = 0;
+  virtual std::optional<model::ExpertStats> expert_stats() const { return std::nullopt; }
+  // While on, a forward() that takes long may return kCancelled. Any thread.
+  virtual void interrupt(bool /*on*/) {}
 };
 
 // A decoder and its KV cache.
@@ -35,6 +39,8 @@ class DecoderRunner final : public ModelRunner {
   std::int64_t max_logit_rows() const override;
   Status forward(const model::Batch& batch, std::span<float> logits) override;
   void copy_block(model::BlockId from, model::BlockId to) override;
+  std::optional<model::ExpertStats> expert_stats() const override;
+  void interrupt(bool on) override;
 
  private:
   std::unique_ptr<model::Decoder> decoder_;

@@ -16,6 +16,7 @@
 #include "baltoro/llm/request_checks.h"
 #include "baltoro/model/decoder.h"
 #include "baltoro/model/memory_plan.h"
+#include "baltoro/model/streamed_weights.h"
 #include "baltoro/model/weights.h"
 
 namespace baltoro::llm {
@@ -43,24 +44,43 @@ Status check_options(const LocalOptions& options, const model::ModelConfig& conf
 // How many positions of KV to set aside: see LocalOptions::kv_tokens.
 struct KvSize {
   std::int64_t context_tokens = 0, blocks = 0;
+  std::int64_t expert_cache_bytes = 0;
 };
+
+Result<std::shared_ptr<const model::Weights>> open_weights(const LocalOptions& options) {
+  if (options.memory_bytes == 0) {
+    BALTORO_TRY(auto weights, model::open_weights(options.dir));
+    return std::shared_ptr<const model::Weights>(std::move(weights));
+  }
+  BALTORO_TRY(auto weights, model::open_streamed_weights(options.dir, options.memory_bytes - model::kProcessBytes));
+  return std::shared_ptr<const model::Weights>(std::move(weights));
+}
+
+// Of what the plan of one sequence leaves: half of it, or a quarter where the experts want it too.
+std::int64_t spare_for_kv(const model::MemoryPlan& one) {
+  if (one.limited()) return std::max<std::int64_t>(0, one.experts - one.experts_least) / 4 + one.kv;
+  return std::max<std::int64_t>(0, one.machine.usable() - one.weights - one.scratch) / 2;
+}
 
 Result<KvSize> plan_kv(const model::Weights& weights, const model::DecoderOptions& decoder,
                        const LocalOptions& options) {
   BALTORO_TRY(const MachineMemory machine, machine_memory());
   std::int64_t context = options.context_tokens > 0 ? options.context_tokens : weights.config.max_position_embeddings;
   if (options.kv_tokens > 0) context = std::min(context, options.kv_tokens);
-  model::MemoryRequest request{.context_tokens = context, .sequences = 1, .decoder = decoder};
+  model::MemoryRequest request{
+      .context_tokens = context, .sequences = 1, .decoder = decoder, .limit_bytes = options.memory_bytes};
   BALTORO_TRY(const model::MemoryPlan one, model::plan_memory(weights, request, machine));
   std::int64_t tokens = options.kv_tokens;
   if (tokens == 0) {
-    const std::int64_t spare = std::max<std::int64_t>(0, machine.usable() - one.weights - one.scratch) / 2;
-    tokens = std::clamp(spare / std::max<std::int64_t>(1, one.kv_token), context, context * options.max_sequences);
+    tokens = std::clamp(spare_for_kv(one) / std::max<std::int64_t>(1, one.kv_token), context,
+                        context * options.max_sequences);
   }
   request.sequences = std::clamp<std::int64_t>((tokens + context - 1) / context, 1, 65536);
   BALTORO_TRY(const model::MemoryPlan plan, model::plan_memory(weights, request, machine));
   BALTORO_TRY_STATUS(model::check_memory(plan, options.force_memory));
-  return KvSize{.context_tokens = context, .blocks = (tokens + model::kBlockTokens - 1) / model::kBlockTokens};
+  return KvSize{.context_tokens = context,
+                .blocks = (tokens + model::kBlockTokens - 1) / model::kBlockTokens,
+                .expert_cache_bytes = plan.experts};
 }
 
 // The text of a file of the folder, empty where there is none.
@@ -139,7 +159,7 @@ struct LocalBackend::Impl {
 };
 
 Status LocalBackend::Impl::load() {
-  BALTORO_TRY(std::shared_ptr<const model::Weights> weights, model::open_weights(options.dir));
+  BALTORO_TRY(const std::shared_ptr<const model::Weights> weights, open_weights(options));
   const model::ModelConfig& config = weights->config;
   BALTORO_TRY_STATUS(check_options(options, config));
   BALTORO_TRY(tokenizer, text::load_tokenizer(options.dir));
@@ -149,7 +169,7 @@ Status LocalBackend::Impl::load() {
   } else {
     chat_error = std::move(made).error();
   }
-  const model::DecoderOptions decoder_options{
+  model::DecoderOptions decoder_options{
       .math = options.math,
       .latent_norm_eps = options.latent_norm_eps,
       .dense = options.dense,
@@ -158,6 +178,7 @@ Status LocalBackend::Impl::load() {
       .max_logit_rows = std::min<std::int64_t>({options.max_sequences, options.max_batch_tokens, 64}),
       .cpus = options.cpus};
   BALTORO_TRY(const KvSize size, plan_kv(*weights, decoder_options, options));
+  decoder_options.expert_cache_bytes = size.expert_cache_bytes;
   eos_token_ids = config.eos_token_ids;
   info = describe(options, family, std::min(size.context_tokens, size.blocks * model::kBlockTokens));
   BALTORO_TRY(std::unique_ptr<model::KvCache> kv, model::KvCache::create(config, options.math, size.blocks));
@@ -317,6 +338,20 @@ BackendMetrics LocalBackend::metrics() const {
   add("kv_blocks", s.blocks_total);
   add("kv_blocks_free", s.blocks_free);
   add("kv_blocks_cached", s.blocks_cached);
+  if (!s.experts) return metrics;
+  const model::ExpertStats& experts = *s.experts;
+  add("expert_cache_hits_total", experts.hits);
+  add("expert_cache_late_total", experts.late);
+  add("expert_cache_misses_total", experts.misses);
+  add("expert_read_ahead_total", experts.read_ahead);
+  add("expert_read_ahead_used_total", experts.read_ahead_used);
+  add("expert_read_bytes_total", experts.bytes_read);
+  add("expert_read_seconds_total", experts.read_seconds);
+  add("expert_stall_seconds_total", experts.stall_seconds);
+  add("expert_cache_slots", experts.slots);
+  add("expert_cache_bytes", experts.cache_bytes);
+  add("expert_reader_io_uring", experts.io_uring ? 1 : 0);
+  add("expert_reader_direct", experts.direct ? 1 : 0);
   return metrics;
 }
 

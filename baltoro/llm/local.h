@@ -30,6 +30,9 @@ struct LocalOptions {
   std::int64_t kv_tokens = 0;
   std::optional<text::ChatFamily> family = {};  // absent: guessed from the folder
   bool force_memory = false;                    // open although the plan says that it does not fit
+  // 0: weights are mapped. Else the process keeps within this many bytes: experts are read from disk as they are
+  // needed, into what the rest leaves of it.
+  std::int64_t memory_bytes = 0;
 };
 
 // Answers from a checkpoint on this machine: chat format and tokenizer around the engine.
@@ -56,7 +59,8 @@ class LocalBackend final : public Backend {
   Result<std::vector<std::int32_t>> tokenize(const std::string& text, bool parse_special) override;
   Result<std::int64_t> count_tokens(const ChatRequest& request) override;
   ModelInfo model() const override;
-  // The engine's counters (..._total) and gauges.
+  // The engine's counters (..._total) and gauges; with memory_bytes also those of the experts read from disk, where
+  // expert_read_bytes_total / expert_read_seconds_total is the disk's rate.
   BackendMetrics metrics() const override;
   void drain(double deadline_seconds) override;
 
