@@ -11,6 +11,7 @@
 #include "baltoro/cli/bench_run.h"
 #include "baltoro/cli/command.h"
 #include "baltoro/cli/failure.h"
+#include "baltoro/cli/memory_check.h"
 #include "baltoro/cli/model_options.h"
 #include "baltoro/model/weights.h"
 
@@ -27,6 +28,7 @@ struct BenchOptions {
   std::string format = "table";
   std::int64_t start_prompt = 32;
   bool full = false, cold = false, quick = false, quiet = false, no_start = false, brief = false, profile = false;
+  bool all_miss = false;
   std::string a, b;  // of compare
 };
 
@@ -46,8 +48,10 @@ BenchPlan plan_of(const BenchOptions& options, const model::ModelConfig& config)
   plan.decoder.threads = options.model.threads;
   plan.decoder.cpus = options.model.cpus;
   plan.force_memory = options.model.force_memory;
+  plan.memory_bytes = options.model.memory;
   plan.show_progress = !options.quiet;
   plan.profile = options.profile;
+  plan.all_miss = options.all_miss;
   const BenchSizes& given = options.sizes;
   BenchSizes sizes = default_sizes(options.full, config);
   const bool any = !given.prefill_tokens.empty() || !given.decode_batches.empty() || !given.contexts.empty();
@@ -72,7 +76,7 @@ Status add_starts(const BenchOptions& options, const BenchPlan& plan, const std:
                   .cold = false,
                   .other_resident_bytes = report.peaks.buffer_bytes,
                   .decoder = plan.decoder};
-  if (options.no_start) return {};
+  if (options.no_start || options.model.memory > 0) return {};  // starts are of mapped weights
   BALTORO_TRY(StartRow warm, measure_start(dir, start));
   report.starts.push_back(std::move(warm));
   if (!options.cold && !options.full) return {};
@@ -84,12 +88,12 @@ Status add_starts(const BenchOptions& options, const BenchPlan& plan, const std:
 
 Result<BenchReport> measure(const BenchOptions& options) {
   BALTORO_TRY(const std::string dir, model_dir(options.model));
-  BALTORO_TRY(std::shared_ptr<const model::Weights> weights, model::open_weights(dir));
+  BALTORO_TRY(std::shared_ptr<const model::Weights> weights, open_weights_within(dir, options.model.memory));
   const BenchPlan plan = plan_of(options, weights->config);
   BALTORO_TRY_STATUS(bench_cases(plan.sizes, weights->config).ok()
                          ? Status{}
                          : Status{bench_cases(plan.sizes, weights->config).error()});
-  BALTORO_TRY_STATUS(warm_page_cache(dir));
+  if (options.model.memory == 0) BALTORO_TRY_STATUS(warm_page_cache(dir));
   BALTORO_TRY(MachineProbe probe, make_probe(options));
   BALTORO_TRY(BenchReport report, run_bench(std::move(weights), plan, probe));
   report.model_dir = dir;
@@ -180,6 +184,8 @@ void add_bench(CLI::App& app) {
       ->check(CLI::IsMember({"table", "csv", "json"}))
       ->capture_default_str();
   bench.add_flag("--profile", options->profile, "Where the time of one more pass of each case goes (table and JSON)");
+  bench.add_flag("--all-miss", options->all_miss, "With --memory: each step reads all its experts from disk")
+      ->needs("--memory");
   bench.add_flag("--quiet", options->quiet, "No progress on stderr");
   add_probe_options(bench, *options);
 

@@ -40,6 +40,22 @@ json::Array profile_json(const BenchRow& row) {
   return out;
 }
 
+json::Array disk_json(const BenchRow& row) {
+  json::Array out;
+  for (const BenchPass& pass : row.passes) {
+    if (!pass.disk) continue;
+    out.emplace_back(json::Object{{"bytes", pass.disk->bytes},
+                                  {"disk_bytes_per_s_beside", pass.disk->disk_bytes_per_s},
+                                  {"stall_seconds", pass.disk->stall_seconds},
+                                  {"misses", pass.disk->misses},
+                                  {"hits", pass.disk->hits},
+                                  {"late", pass.disk->late},
+                                  {"read_ahead", pass.disk->read_ahead},
+                                  {"read_ahead_used", pass.disk->read_ahead_used}});
+  }
+  return out;
+}
+
 json::Object row_json(const BenchRow& row) {
   return {{"kind", bench_kind_name(row.what.kind)},
           {"batch", row.what.batch},
@@ -56,6 +72,7 @@ json::Object row_json(const BenchRow& row) {
           {"kv_bytes", row.cost.kv_bytes},
           {"linear_flop", row.cost.linear_flop},
           {"attention_flop", row.cost.attention_flop},
+          {"disk", disk_json(row)},
           {"memory_percent", 100 * row.memory_share()},
           {"compute_percent", 100 * row.compute_share()},
           {"limit_percent", 100 * row.limit_share()},

@@ -42,6 +42,36 @@ std::string row_line(const BenchRow& row) {
       memory ? "memory " : "compute", row.experts_per_layer);
 }
 
+// What a row read from disk beside its limit: medians over the repetitions.
+std::string disk_line(const BenchRow& row) {
+  const auto middle = [&](double BenchDisk::* member) {
+    std::vector<double> values;
+    for (const BenchPass& pass : row.passes) values.push_back((*pass.disk).*member);
+    return median(std::move(values));
+  };
+  const double bytes = middle(&BenchDisk::bytes);
+  return fmt::format(
+      "{:<8}{:>6}{:>9}{:>11.2f}{:>8.2f}{:>8.2f}{:>7.0f}{:>9.0f}{:>8.0f}{:>8.0f}{:>8.0f}{:>8.0f}{:>10.3f}\n",
+      bench_kind_name(row.what.kind), row.what.batch, row.what.context, bytes * 1e-6,
+      bytes / row.median_seconds() * 1e-9, middle(&BenchDisk::disk_bytes_per_s) * 1e-9, 100 * row.disk_share(),
+      middle(&BenchDisk::misses), middle(&BenchDisk::hits), middle(&BenchDisk::late), middle(&BenchDisk::read_ahead),
+      middle(&BenchDisk::read_ahead_used), middle(&BenchDisk::stall_seconds));
+}
+
+std::string disk_lines(const BenchReport& report) {
+  std::string out;
+  for (const BenchRow& row : report.rows) {
+    if (row.passes.empty() || !row.passes.front().disk) continue;
+    if (out.empty()) {
+      out = fmt::format("\n{:<8}{:>6}{:>9}{:>11}{:>8}{:>8}{:>7}{:>9}{:>8}{:>8}{:>8}{:>8}{:>10}\n", "from disk", "batch",
+                        "context", "MB a pass", "GB/s", "disk", "%", "misses", "hits", "late", "ahead", "used",
+                        "stall s");
+    }
+    out += disk_line(row);
+  }
+  return out;
+}
+
 // Where a pass went: the regions of a step, longest first, with what they reached and how long workers waited in them.
 std::string profile_lines(const BenchRow& row, int threads) {
   if (row.regions.empty()) return {};
@@ -114,6 +144,7 @@ std::string bench_table(const BenchReport& report) {
         "pass "
         "(medians).\nExperts: distinct ones of a step and layer. Over 100 % of memory: the caches hold a part.\n";
   }
+  out += disk_lines(report);
   for (const BenchRow& row : report.rows) out += profile_lines(row, report.peaks.threads);
   for (const StartRow& row : report.starts) out += start_lines(row);
   return out + fmt::format("memory at the end: {} resident, {} of it not file pages; at most {}\n",

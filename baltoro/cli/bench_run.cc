@@ -11,10 +11,12 @@
 #include "baltoro/base/clock.h"
 #include "baltoro/base/process_memory.h"
 #include "baltoro/base/progress.h"
+#include "baltoro/base/read_rate.h"
 #include "baltoro/cli/memory_check.h"
 #include "baltoro/cli/peak_loops.h"
 #include "baltoro/kernels/kernels.h"
 #include "baltoro/model/kv_cache.h"
+#include "baltoro/model/streamed_weights.h"
 
 namespace baltoro::cli {
 namespace {
@@ -71,8 +73,24 @@ class Prepared {
 
 // The machine's rates at a moment; two of them around a repetition make its yardstick.
 struct Rates {
-  double read = 0, linear = 0, attention = 0;
+  double read = 0, linear = 0, attention = 0, disk = 0;
 };
+
+// Always the same bytes: a cache below the disk (a host's, a controller's) then helps the probe at least as much as the
+// passes, which read theirs again and again too.
+constexpr std::int64_t kDiskProbeBytes = 1 << 30;
+
+// What happened between two looks at the expert cache, for one of `loops` passes.
+BenchDisk between(const model::ExpertStats& a, const model::ExpertStats& b, int loops) {
+  const auto each = [loops](auto from, auto to) { return static_cast<double>(to - from) / loops; };
+  return {.bytes = each(a.bytes_read, b.bytes_read),
+          .stall_seconds = each(a.stall_seconds, b.stall_seconds),
+          .hits = each(a.hits, b.hits),
+          .late = each(a.late, b.late),
+          .misses = each(a.misses, b.misses),
+          .read_ahead = each(a.read_ahead, b.read_ahead),
+          .read_ahead_used = each(a.read_ahead_used, b.read_ahead_used)};
+}
 
 class Bench {
  public:
@@ -129,15 +147,21 @@ class Bench {
     // A long second pass counts: it was warm already. A short one is repeated until the clock and the probes are fair.
     const int loops = std::clamp(static_cast<int>(std::ceil(plan_.pass_seconds / pass)), 1, 1000);
     const double start = steady_seconds();
-    Rates before = rates();
+    BALTORO_TRY(Rates before, rates());
     while (static_cast<int>(row.passes.size()) < plan_.repeat) {
       if (row.passes.size() >= 2 && steady_seconds() - start > plan_.case_seconds) break;
+      const auto disk_before = decoder_.expert_stats();
       BALTORO_TRY(const double seconds, time_passes(prepared, loops));
-      const Rates after = rates();
+      const auto disk_after = decoder_.expert_stats();
+      BALTORO_TRY(const Rates after, rates());
       row.passes.push_back({.seconds = seconds,
                             .read_bytes_per_s = (before.read + after.read) / 2,
                             .linear_per_s = (before.linear + after.linear) / 2,
                             .attention_per_s = (before.attention + after.attention) / 2});
+      if (disk_after) {
+        BenchDisk& disk = row.passes.back().disk.emplace(between(*disk_before, *disk_after, loops));
+        disk.disk_bytes_per_s = (before.disk + after.disk) / 2;
+      }
       before = after;
     }
     if (plan_.profile) BALTORO_TRY_STATUS(profile(prepared, row));
@@ -156,21 +180,32 @@ class Bench {
     return {};
   }
 
-  Rates rates() {
+  Result<Rates> rates() {
     Rates now{.read = probe_.read_bytes_per_s(), .linear = probe_.operations_per_s(report_.linear)};
     now.attention = report_.attention == report_.linear ? now.linear : probe_.operations_per_s(report_.attention);
+    if (!decoder_.expert_stats()) return now;
+    const auto& paths = decoder_.weights().streamed->paths;
+    BALTORO_TRY(const ReadRate disk, measure_read_rate(paths, 0, kDiskProbeBytes));
+    now.disk = disk.bytes_per_s();
     return now;
   }
 
-  // Mean seconds of one pass.
+  // Mean seconds of one pass; what makes its experts miss does not count.
   Result<double> time_passes(const Prepared& prepared, int loops) {
-    const double start = steady_seconds();
+    double seconds = 0;
     for (int i = 0; i < loops; ++i) {
+      double start = steady_seconds();
       for (const OwnedStep& step : prepared.steps) {
+        if (plan_.all_miss) {
+          seconds += steady_seconds() - start;
+          decoder_.drop_experts();
+          start = steady_seconds();
+        }
         BALTORO_TRY_STATUS(decoder_.forward(prepared.batch(step), kv_, logits_));
       }
+      seconds += steady_seconds() - start;
     }
-    return (steady_seconds() - start) / loops;
+    return seconds / loops;
   }
 
   // A pass that is not timed, to see which experts the steps touch.
@@ -212,8 +247,14 @@ void name_arithmetic(const model::DecoderOptions& options, kernels::Isa isa, Ben
     report.linear = Arithmetic::kInt8;
 }
 
+// What a limit leaves for the model beside the buffers of the probes.
+std::int64_t limit_beside_probes(const BenchPlan& plan, const MachineProbe& probe) {
+  if (plan.memory_bytes == 0) return 0;
+  return std::max<std::int64_t>(plan.memory_bytes - probe.buffer_bytes() - kReadRateMemory, 1);
+}
+
 // Sizes the decoder for the largest case and asks whether it all fits.
-Result<model::DecoderOptions> fit(const model::Weights& weights, const BenchPlan& plan,
+Result<model::DecoderOptions> fit(const model::Weights& weights, const BenchPlan& plan, std::int64_t limit_bytes,
                                   const std::vector<BenchCase>& cases, std::int64_t& blocks) {
   model::DecoderOptions options = plan.decoder;
   std::int64_t batch = 1, prompt = 1, positions = 1;
@@ -229,8 +270,13 @@ Result<model::DecoderOptions> fit(const model::Weights& weights, const BenchPlan
   const std::int64_t per_sequence =
       std::min(blocks_for(positions) * model::kBlockTokens, weights.config.max_position_embeddings);
   const std::int64_t sequences = (blocks * model::kBlockTokens + per_sequence - 1) / per_sequence;
-  BALTORO_TRY_STATUS(check_memory_of(
-      weights, {.context_tokens = per_sequence, .sequences = sequences, .decoder = options}, plan.force_memory));
+  BALTORO_TRY(
+      const model::MemoryPlan memory,
+      check_memory_of(
+          weights,
+          {.context_tokens = per_sequence, .sequences = sequences, .decoder = options, .limit_bytes = limit_bytes},
+          plan.force_memory));
+  options.expert_cache_bytes = memory.experts;
   return options;
 }
 
@@ -281,11 +327,17 @@ double BenchRow::limit_share() const {
   });
 }
 
+double BenchRow::disk_share() const {
+  return median_over(
+      passes, [](const BenchPass& pass) { return pass.disk->bytes / pass.seconds / pass.disk->disk_bytes_per_s; });
+}
+
 Result<BenchReport> run_bench(std::shared_ptr<const model::Weights> weights, const BenchPlan& plan,
                               MachineProbe& probe) {
   BALTORO_TRY(const std::vector<BenchCase> cases, bench_cases(plan.sizes, weights->config));
   std::int64_t blocks = 0;
-  BALTORO_TRY(const model::DecoderOptions options, fit(*weights, plan, cases, blocks));
+  BALTORO_TRY(const model::DecoderOptions options,
+              fit(*weights, plan, limit_beside_probes(plan, probe), cases, blocks));
   BALTORO_TRY(const kernels::Isa isa, kernels::choose_isa());
   BenchReport report;
   name_arithmetic(options, isa, report);

@@ -25,9 +25,19 @@ struct BenchPlan {
   double pass_seconds = 0.25;    // shorter passes run several times over in one repetition
   std::int64_t probe_bytes = 0;  // 0: default_probe_bytes()
   bool force_memory = false;
+  std::int64_t memory_bytes = 0;  // > 0: the weights are of open_streamed_weights, and the run keeps within this
+  bool all_miss = false;          // drop the experts in memory before each step
   bool show_progress = true;
   bool profile = false;                // one more pass of each case fills BenchRow::regions
   model::DecoderOptions decoder = {};  // max_logit_rows is chosen here
+};
+
+// What a repetition read from disk, of one pass; experts streamed only.
+struct BenchDisk {
+  double bytes = 0;
+  double disk_bytes_per_s = 0;  // the same reader alone, reading in order, right before and after (mean)
+  double stall_seconds = 0;     // steps waited
+  double hits = 0, late = 0, misses = 0, read_ahead = 0, read_ahead_used = 0;  // see model::ExpertStats
 };
 
 // One repetition, with the machine's rates measured right before and after it (their means).
@@ -36,6 +46,7 @@ struct BenchPass {
   double read_bytes_per_s = 0;
   double linear_per_s = 0;     // FLOP/s of the arithmetic that products with weights use
   double attention_per_s = 0;  // and attention
+  std::optional<BenchDisk> disk = {};
 };
 
 // One case, measured `repeat` times after passes that do not count.
@@ -62,6 +73,8 @@ struct BenchRow {
   double memory_share() const;
   double compute_share() const;
   double limit_share() const;
+  // Median over the passes of the rate of bytes from disk / the disk's rate beside it. Rows with BenchPass::disk only.
+  double disk_share() const;
 };
 
 struct BenchMemory {  // bytes, without the probe's buffer
