@@ -116,7 +116,8 @@ class Runner {
     const std::int64_t blocks = (run.window_tokens + model::kBlockTokens - 1) / model::kBlockTokens;
     BALTORO_TRY(runner.kv_, model::KvCache::create(config, options.math, blocks));
     for (std::int64_t i = 0; i < blocks; ++i) runner.blocks_.push_back(static_cast<model::BlockId>(i));
-    BALTORO_TRY(runner.decoder_, model::Decoder::create(std::move(weights), options));
+    // Not moved: config must live, and a decoder with a copy of weights lets go of these.
+    BALTORO_TRY(runner.decoder_, model::Decoder::create(weights, options));
     runner.logits_.resize(static_cast<std::size_t>(runner.chunk_ * config.vocab_size));
     if (!run.out_path.empty()) {
       BALTORO_TRY(runner.file_, RowFile::create(run, config, tokens));
