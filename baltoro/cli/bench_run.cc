@@ -76,8 +76,8 @@ struct Rates {
   double read = 0, linear = 0, attention = 0, disk = 0;
 };
 
-// Always the same bytes: a cache below the disk (a host's, a controller's) then helps the probe at least as much as the
-// passes, which read theirs again and again too.
+// Always the same bytes, as the passes read theirs again and again: a cache below the disk (a host's, a controller's)
+// then helps both. It is a rate beside the passes, no upper limit: disks of shared machines move between the two.
 constexpr std::int64_t kDiskProbeBytes = 1 << 30;
 
 // What happened between two looks at the expert cache, for one of `loops` passes.
