@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "baltoro/base/read_ahead.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
-#include <system_error>
+#include <utility>
 
 #include "baltoro/base/huge_pages.h"
+#include "baltoro/base/quiet_thread.h"
 #include "baltoro/base/thread_control.h"
 
 namespace baltoro {
@@ -43,21 +42,14 @@ void read_piece(std::span<const std::byte> piece) {
 ReadAhead::ReadAhead(std::size_t parts, std::span<const int> cpus) {
   now_.parts.reserve(parts);
   later_.parts.reserve(parts);
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);  // signals are for the program's own threads
   for (int i = 0; i < kThreads; ++i) {
-    try {
-      threads_.emplace_back([this, mask = CpuMask::of(cpus), anywhere = cpus.empty()] {
-        if (!anywhere) move_to(0, mask);
-        work();
-      });
-    } catch (const std::system_error&) {
-      break;
-    }
+    auto thread = start_quiet_thread([this, mask = CpuMask::of(cpus), anywhere = cpus.empty()] {
+      if (!anywhere) move_to(0, mask);
+      work();
+    });
+    if (!thread.ok()) break;
+    threads_.push_back(*std::move(thread));
   }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 ReadAhead::~ReadAhead() {

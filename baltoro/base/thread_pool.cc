@@ -3,7 +3,6 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -11,13 +10,13 @@
 #include <array>
 #include <atomic>
 #include <chrono>
-#include <system_error>
 #include <thread>
 #include <tuple>
 #include <utility>
 #include <vector>
 
 #include "baltoro/base/check.h"
+#include "baltoro/base/quiet_thread.h"
 #include "baltoro/base/thread_control.h"
 
 namespace baltoro {
@@ -303,22 +302,15 @@ ThreadPool::ThreadPool(std::vector<WorkerPlace> places) : impl_(std::make_unique
   impl.pinned = one_cpu_each(places);
   if (impl.pinned) impl.caller_cpu = places[0].cpus[0];
   impl.places = std::move(places);
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);  // signals are for the program's own threads
   for (std::size_t i = 0; i < impl.workers.size(); ++i) impl.workers[i].team = team_of[i];
   for (int number = 1; number < static_cast<int>(impl.workers.size()); ++number) {
     Worker& worker = impl.workers[static_cast<std::size_t>(number)];
     if (impl.pinned) worker.home = impl.places[static_cast<std::size_t>(number)].cpus[0];
-    try {
-      worker.thread = std::thread([impl = &impl, number] { impl->work(number); });
-    } catch (const std::system_error&) {
-      break;  // the system gives no more threads: work with those we have
-    }
+    auto thread = start_quiet_thread([impl = &impl, number] { impl->work(number); });
+    if (!thread.ok()) break;  // the system gives no more threads: work with those we have
+    worker.thread = *std::move(thread);
     impl.size = number + 1;
   }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
   for (int number = 1; number < impl.size; ++number) {
     impl.workers[static_cast<std::size_t>(number)].started.wait(false);
   }
