@@ -2,14 +2,13 @@
 #include "baltoro/base/cpu_list.h"
 
 #include <fmt/format.h>
-#include <sched.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
 
 #include "baltoro/base/file.h"
 #include "baltoro/base/kernel_file.h"
+#include "baltoro/base/thread_control.h"
 
 namespace baltoro {
 namespace {
@@ -79,19 +78,10 @@ std::string cpu_list_text(std::span<const int> cpus) {
 }
 
 std::vector<int> affinity_cpus() {
+  const CpuMask mask = CpuMask::of_this_thread();
   std::vector<int> cpus;
-  for (std::size_t size = 1024; size <= kMostCpus; size *= 4) {
-    cpu_set_t* set = CPU_ALLOC(size);
-    if (set == nullptr) return cpus;
-    const std::size_t bytes = CPU_ALLOC_SIZE(size);
-    CPU_ZERO_S(bytes, set);
-    const bool known = ::sched_getaffinity(0, bytes, set) == 0;
-    const bool larger = !known && errno == EINVAL;  // the kernel's mask has more bits
-    for (std::size_t cpu = 0; known && cpu < size; ++cpu) {
-      if (CPU_ISSET_S(cpu, bytes, set)) cpus.push_back(static_cast<int>(cpu));
-    }
-    CPU_FREE(set);
-    if (!larger) break;
+  for (int cpu = 0; cpu < kMostCpus; ++cpu) {
+    if (mask.has(cpu)) cpus.push_back(cpu);
   }
   return cpus;
 }
