@@ -108,15 +108,14 @@ struct ThreadPool::Impl {
   int size = 1;                 // workers there are; places may be more when the system gave no more threads
 
   // First range of a team's share.
-  std::int64_t share_begin(int team) const {
+  std::int64_t first_range(int team) const {
     if (team == static_cast<int>(teams.size())) return job.ranges;
-    const auto all = static_cast<std::int64_t>(places.size());
-    const std::int64_t before = teams[static_cast<std::size_t>(team)].first_worker;
-    return job.ranges / all * before + job.ranges % all * before / all;
+    return share_begin(job.ranges, teams[static_cast<std::size_t>(team)].first_worker,
+                       static_cast<std::int64_t>(places.size()));
   }
 
   void take_share(int team, int worker) {
-    const std::int64_t first = share_begin(team), ranges = share_begin(team + 1) - first;
+    const std::int64_t first = first_range(team), ranges = first_range(team + 1) - first;
     std::atomic<std::int64_t>& next = teams[static_cast<std::size_t>(team)].next;
     while (next.load(std::memory_order_relaxed) < ranges) {
       if (worker == 0) keep_caller_away();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
@@ -37,5 +38,11 @@ struct WorkerPlace {
 //   processes with a few threads each do not meet on the first ones. More run anywhere.
 // kInvalidArgument (field "cpus" or "threads"): a CPU outside the affinity mask, more threads than CPUs asked for.
 Result<std::vector<WorkerPlace>> place_workers(const CpuFacts& facts, const PoolOptions& options);
+
+// The first of n items that `worker` and those after it take where each of `workers` has an equal share, in order:
+// floor(n worker / workers). 0 for worker 0, n for worker `workers`; n workers may be more than 64 bits hold.
+constexpr std::int64_t share_begin(std::int64_t n, std::int64_t worker, std::int64_t workers) {
+  return n / workers * worker + n % workers * worker / workers;
+}
 
 }  // namespace baltoro

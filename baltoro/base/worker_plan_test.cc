@@ -3,10 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <numeric>
 
 namespace baltoro {
 namespace {
+
+__extension__ using Wide = __int128;
 
 std::vector<int> range(int first, int last) {
   std::vector<int> cpus(static_cast<std::size_t>(last - first + 1));
@@ -97,6 +100,18 @@ TEST(PlaceWorkers, AMachineThatTellsNothingHasOneWorker) {
   const auto places = placed({}, {});
   ASSERT_EQ(places.size(), 1u);
   EXPECT_EQ(places[0].node, 0);
+}
+
+TEST(ShareBegin, IsTheExactProportionRoundedDown) {
+  for (const std::int64_t workers : {1, 2, 3, 7, 192}) {
+    for (const std::int64_t n : {std::int64_t{0}, std::int64_t{1}, std::int64_t{100}, std::int64_t{7168},
+                                 std::int64_t{1} << 40, std::numeric_limits<std::int64_t>::max()}) {
+      for (std::int64_t worker = 0; worker <= workers; ++worker) {
+        EXPECT_EQ(share_begin(n, worker, workers), static_cast<std::int64_t>(Wide{n} * worker / workers));
+      }
+      EXPECT_EQ(share_begin(n, workers, workers), n);
+    }
+  }
 }
 
 }  // namespace

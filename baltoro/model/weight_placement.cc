@@ -27,8 +27,7 @@ class SharePlacement final : public WeightPlacement {
   std::span<const int> cpus(int node) const override { return nodes_[static_cast<std::size_t>(node)].cpus; }
   std::int64_t first_row(int node, std::int64_t rows) const override {
     if (node == nodes()) return rows;
-    const std::int64_t before = nodes_[static_cast<std::size_t>(node)].first_worker;
-    return rows / workers_ * before + rows % workers_ * before / workers_;
+    return share_begin(rows, nodes_[static_cast<std::size_t>(node)].first_worker, workers_);
   }
   int node_of_expert(std::int64_t e, std::int64_t experts) const override {
     int node = nodes() - 1;
