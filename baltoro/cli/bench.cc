@@ -11,8 +11,8 @@
 #include "baltoro/cli/bench_run.h"
 #include "baltoro/cli/command.h"
 #include "baltoro/cli/failure.h"
-#include "baltoro/cli/memory_check.h"
 #include "baltoro/cli/model_options.h"
+#include "baltoro/model/streamed_weights.h"
 #include "baltoro/model/weights.h"
 
 namespace baltoro::cli {
@@ -88,7 +88,7 @@ Status add_starts(const BenchOptions& options, const BenchPlan& plan, const std:
 
 Result<BenchReport> measure(const BenchOptions& options) {
   BALTORO_TRY(const std::string dir, model_dir(options.model));
-  BALTORO_TRY(std::shared_ptr<const model::Weights> weights, open_weights_within(dir, options.model.memory));
+  BALTORO_TRY(std::shared_ptr<const model::Weights> weights, model::open_weights_within(dir, options.model.memory));
   const BenchPlan plan = plan_of(options, weights->config);
   BALTORO_TRY_STATUS(bench_cases(plan.sizes, weights->config).ok()
                          ? Status{}

@@ -10,9 +10,9 @@
 #include "baltoro/base/terminal.h"
 #include "baltoro/cli/command.h"
 #include "baltoro/cli/failure.h"
-#include "baltoro/cli/memory_check.h"
 #include "baltoro/cli/model_options.h"
 #include "baltoro/cli/teacher_forcing.h"
+#include "baltoro/model/streamed_weights.h"
 #include "baltoro/model/weights.h"
 #include "baltoro/text/tokenizer.h"
 
@@ -75,7 +75,7 @@ void print_summary(const TeacherForcingResult& result, bool as_json) {
 
 Result<TeacherForcingResult> run_model(const LogitsOptions& options) {
   BALTORO_TRY(const std::string dir, model_dir(options.model));
-  BALTORO_TRY(std::shared_ptr<const model::Weights> weights, open_weights_within(dir, options.model.memory));
+  BALTORO_TRY(std::shared_ptr<const model::Weights> weights, model::open_weights_within(dir, options.model.memory));
   BALTORO_TRY(const auto tokens, input_tokens(options, dir));
   TeacherForcing run = options.run;
   run.decoder.math = options.model.math;

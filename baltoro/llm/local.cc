@@ -47,15 +47,6 @@ struct KvSize {
   std::int64_t expert_cache_bytes = 0;
 };
 
-Result<std::shared_ptr<const model::Weights>> open_weights(const LocalOptions& options) {
-  if (options.memory_bytes == 0) {
-    BALTORO_TRY(auto weights, model::open_weights(options.dir));
-    return std::shared_ptr<const model::Weights>(std::move(weights));
-  }
-  BALTORO_TRY(auto weights, model::open_streamed_weights(options.dir, options.memory_bytes - model::kProcessBytes));
-  return std::shared_ptr<const model::Weights>(std::move(weights));
-}
-
 // Of what the plan of one sequence leaves: half of it, or a quarter where the experts want it too.
 std::int64_t spare_for_kv(const model::MemoryPlan& one) {
   if (one.limited()) return std::max<std::int64_t>(0, one.experts - one.experts_least) / 4 + one.kv;
@@ -159,7 +150,7 @@ struct LocalBackend::Impl {
 };
 
 Status LocalBackend::Impl::load() {
-  BALTORO_TRY(const std::shared_ptr<const model::Weights> weights, open_weights(options));
+  BALTORO_TRY(const auto weights, model::open_weights_within(options.dir, options.memory_bytes));
   const model::ModelConfig& config = weights->config;
   BALTORO_TRY_STATUS(check_options(options, config));
   BALTORO_TRY(tokenizer, text::load_tokenizer(options.dir));

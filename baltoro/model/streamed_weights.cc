@@ -12,6 +12,7 @@
 #include "baltoro/base/direct_reader.h"
 #include "baltoro/model/binding.h"
 #include "baltoro/model/checkpoint.h"
+#include "baltoro/model/memory_plan.h"
 #include "baltoro/model/place_weights.h"
 
 namespace baltoro::model {
@@ -130,6 +131,12 @@ Result<std::unique_ptr<const Weights>> open_streamed_weights(const std::string& 
   BALTORO_TRY(std::unique_ptr<Weights> weights, place_weights(std::move(config), binding));
   weights->streamed = std::move(streamed);
   return std::unique_ptr<const Weights>(std::move(weights));
+}
+
+Result<std::shared_ptr<const Weights>> open_weights_within(const std::string& dir, std::int64_t memory_bytes) {
+  auto opened = memory_bytes == 0 ? open_weights(dir) : open_streamed_weights(dir, memory_bytes - kProcessBytes);
+  if (!opened.ok()) return std::move(opened).error();
+  return std::shared_ptr<const Weights>(*std::move(opened));
 }
 
 }  // namespace baltoro::model

@@ -34,4 +34,8 @@ struct StreamedWeights {
 Result<std::unique_ptr<const Weights>> open_streamed_weights(const std::string& dir, std::int64_t limit_bytes,
                                                              ProgressStyle progress = ProgressStyle::kAuto);
 
+// Opens a released folder for a run: mapped, or with memory_bytes > 0 so that the process can keep within that, see
+// open_streamed_weights and kProcessBytes.
+Result<std::shared_ptr<const Weights>> open_weights_within(const std::string& dir, std::int64_t memory_bytes);
+
 }  // namespace baltoro::model
