@@ -3,7 +3,6 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <map>
 #include <memory>
 #include <string>
 
@@ -126,17 +125,13 @@ void add_deviation(CLI::App& app) {
       "How far each arithmetic strays from f32 on a given text: KL divergence, likeliest token, perplexity");
   add_model_options(deviation, options->model, ChatFlags::kNo);
   for (const char* name : {"--math", "--dense", "--context"}) deviation.remove_option(deviation.get_option(name));
-  const std::map<std::string, model::Math> maths{
-      {"exact", model::Math::kExact}, {"fast", model::Math::kFast}, {"f32", model::Math::kF32}};
   deviation.add_option("--math", options->maths, "Arithmetics to compare with f32 (default: exact,fast)")
       ->delimiter(',')
-      ->transform(CLI::CheckedTransformer(maths))
+      ->transform(CLI::CheckedTransformer(named_maths()))
       ->option_text("NAME,...");
-  const std::map<std::string, model::DenseWeights> dense{{"released", model::DenseWeights::kReleased},
-                                                         {"int8", model::DenseWeights::kInt8}};
   deviation.add_option("--dense", options->dense, "Dense weights of each (default: released,int8)")
       ->delimiter(',')
-      ->transform(CLI::CheckedTransformer(dense))
+      ->transform(CLI::CheckedTransformer(named_dense_weights()))
       ->option_text("NAME,...");
   auto* input = deviation.add_option_group("input");
   input

@@ -13,6 +13,7 @@
 #include "baltoro/base/terminal.h"
 #include "baltoro/cli/command.h"
 #include "baltoro/cli/failure.h"
+#include "baltoro/cli/model_options.h"
 #include "baltoro/model/binding.h"
 #include "baltoro/model/memory_plan.h"
 #include "baltoro/model/weights.h"
@@ -241,15 +242,11 @@ void add_inspect(CLI::App& app) {
   sub->add_option("--batch-tokens", command->batch_tokens, "tokens of a step; sizes the scratch memory")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
-  const std::map<std::string, model::Math> maths{
-      {"exact", model::Math::kExact}, {"fast", model::Math::kFast}, {"f32", model::Math::kF32}};
   sub->add_option("--math", command->math, "exact, fast or f32: f32 keeps KV in twice the bytes")
-      ->transform(CLI::CheckedTransformer(maths))
+      ->transform(CLI::CheckedTransformer(named_maths()))
       ->option_text("MATH [exact]");
-  const std::map<std::string, model::DenseWeights> dense{{"released", model::DenseWeights::kReleased},
-                                                         {"int8", model::DenseWeights::kInt8}};
   sub->add_option("--dense", command->dense, "released or int8: int8 copies what every token uses into memory")
-      ->transform(CLI::CheckedTransformer(dense))
+      ->transform(CLI::CheckedTransformer(named_dense_weights()))
       ->option_text("DENSE [released]");
   sub->add_flag("--json", command->json, "for machines");
   sub->callback([command] {

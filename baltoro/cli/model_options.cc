@@ -2,6 +2,7 @@
 #include "baltoro/cli/model_options.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <string>
 
 #include "baltoro/base/cpu_list.h"
@@ -9,6 +10,35 @@
 #include "baltoro/text/chat_format.h"
 
 namespace baltoro::cli {
+namespace {
+
+// Takes the names alone; a transformer would take the enum's numbers too.
+template <typename Value>
+CLI::Option* add_named_option(CLI::App& app, const std::string& flag, Value& value, const Named<Value>& named,
+                              const std::string& description) {
+  const auto set = [&value, named](const std::string& name) {
+    value = std::ranges::find(named, name, &Named<Value>::value_type::first)->second;
+  };
+  return app.add_option_function<std::string>(flag, set, description)->check(CLI::IsMember(named));
+}
+
+}  // namespace
+
+Named<model::Math> named_maths() {
+  Named<model::Math> named;
+  for (const auto math : {model::Math::kExact, model::Math::kFast, model::Math::kF32}) {
+    named.emplace_back(model::math_name(math), math);
+  }
+  return named;
+}
+
+Named<model::DenseWeights> named_dense_weights() {
+  Named<model::DenseWeights> named;
+  for (const auto dense : {model::DenseWeights::kReleased, model::DenseWeights::kInt8}) {
+    named.emplace_back(model::dense_name(dense), dense);
+  }
+  return named;
+}
 
 void add_thread_options(CLI::App& app, ModelOptions& options) {
   app.add_option("--threads", options.threads, "Threads (0: one per CPU)")->check(CLI::Range(0, 4096))->type_name("N");
@@ -25,29 +55,15 @@ void add_thread_options(CLI::App& app, ModelOptions& options) {
 void add_model_options(CLI::App& app, ModelOptions& options, ChatFlags chat) {
   app.add_option("dir", options.dir, "Model folder as released (default: $BALTORO_MODEL, else the bundled model)")
       ->type_name("DIR");
-  app.add_option_function<std::string>(
-         "--math",
-         [&options](const std::string& name) {
-           options.math = name == "f32" ? model::Math::kF32 : name == "fast" ? model::Math::kFast : model::Math::kExact;
-         },
-         "Arithmetic: exact (the default: BF16 activations, f32 sums), fast (approximate: activations are rounded to "
-         "8 bits where weights are INT4 or, by --dense int8, INT8) or f32 (slow reference)")
-      ->check(CLI::IsMember({"exact", "fast", "f32"}));
-  app.add_option_function<std::string>(
-         "--dense",
-         [&options](const std::string& name) {
-           options.dense = name == "int8" ? model::DenseWeights::kInt8 : model::DenseWeights::kReleased;
-         },
-         "Weights that every token uses: released (the default: in place, as stored) or int8 (approximate: a copy in "
-         "memory with 8 bits an element)")
-      ->check(CLI::IsMember({"released", "int8"}));
-  app.add_option_function<std::string>(
-         "--latent-norm-eps",
-         [&options](const std::string& name) {
-           options.latent_norm_eps = name == "hf" ? model::LatentNormEps::kHf : model::LatentNormEps::kConfig;
-         },
-         "Epsilon of the two latent norms: the config's (the default), or 1e-6 as Hugging Face's code")
-      ->check(CLI::IsMember({"config", "hf"}));
+  add_named_option(app, "--math", options.math, named_maths(),
+                   "Arithmetic: exact (the default: BF16 activations, f32 sums), fast (approximate: activations are "
+                   "rounded to 8 bits where weights are INT4 or, by --dense int8, INT8) or f32 (slow reference)");
+  add_named_option(app, "--dense", options.dense, named_dense_weights(),
+                   "Weights that every token uses: released (the default: in place, as stored) or int8 (approximate: a "
+                   "copy in memory with 8 bits an element)");
+  add_named_option(app, "--latent-norm-eps", options.latent_norm_eps,
+                   {{"config", model::LatentNormEps::kConfig}, {"hf", model::LatentNormEps::kHf}},
+                   "Epsilon of the two latent norms: the config's (the default), or 1e-6 as Hugging Face's code");
   add_thread_options(app, options);
   app.add_option("--context", options.context, "Tokens one conversation may hold (0: the model's limit)")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 24))

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "baltoro/base/result.h"
@@ -27,6 +28,12 @@ struct ModelOptions {
   std::vector<int> cpus;      // to run on; empty: those of the affinity mask
   std::int64_t memory = 0;    // bytes the process may own, experts streamed from disk; 0: weights mapped
 };
+
+// Values of a flag by name, as CLI11's checks and transformers take them.
+template <typename Value>
+using Named = std::vector<std::pair<std::string, Value>>;
+Named<model::Math> named_maths();
+Named<model::DenseWeights> named_dense_weights();
 
 // --threads and --cpus.
 void add_thread_options(CLI::App& app, ModelOptions& options);
