@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "baltoro/base/read_ahead.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -38,6 +41,43 @@ class FreshMapping {
   int fd_;
   std::byte* data_;
 };
+
+// Pages of [data, data + bytes) that the page tables have: a read of them will not fault. -1 where that is not told.
+std::int64_t pages_present(std::span<const std::byte> bytes) {
+  constexpr std::uint64_t kPresent = std::uint64_t{1} << 63;
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<std::uintptr_t>(bytes.data());
+  std::vector<std::uint64_t> entries((begin + bytes.size() - 1) / page - begin / page + 1);
+  const int fd = ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+  const std::size_t size = entries.size() * sizeof entries[0];
+  const ssize_t got = ::pread(fd, entries.data(), size, static_cast<off_t>(begin / page * sizeof entries[0]));
+  ::close(fd);
+  if (got != static_cast<ssize_t>(size)) return -1;
+  return std::ranges::count_if(entries, [](std::uint64_t entry) { return (entry & kPresent) != 0; });
+}
+
+bool system_fills_page_tables() {
+  const FreshMapping file(1);
+  void* data = const_cast<std::byte*>(file.bytes().data());
+  return ::madvise(data, static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)), MADV_POPULATE_READ) == 0 || errno != EINVAL;
+}
+
+// What it is for. The file is in memory, for it was just written; nobody has read the mapping.
+TEST(ReadAhead, FillsThePageTables) {
+  if (!system_fills_page_tables()) GTEST_SKIP() << "this Linux has no MADV_POPULATE_READ (5.14 and later do)";
+  const FreshMapping file(9 * kHugePage + 777);
+  if (pages_present(file.bytes()) < 0) GTEST_SKIP() << "this system shows no /proc/self/pagemap";
+  ASSERT_EQ(pages_present(file.bytes()), 0);
+  ReadAhead ahead;
+  const auto first = file.bytes().subspan(kHugePage + 5, 3 * kHugePage);
+  ahead.now(first);
+  ahead.finish();
+  const std::int64_t page = ::sysconf(_SC_PAGESIZE);
+  EXPECT_EQ(pages_present(first), static_cast<std::int64_t>(3 * kHugePage) / page + 1);
+  ahead.later(file.bytes());
+  ahead.finish();
+  EXPECT_EQ(pages_present(file.bytes()), static_cast<std::int64_t>(9 * kHugePage) / page + 1);
+}
 
 TEST(ReadAhead, DoesAllThatIsAskedOnce) {
   const FreshMapping file(9 * kHugePage + 777);
