@@ -62,15 +62,7 @@ void* map_for_huge_pages(int fd, std::size_t bytes, int protection) {
   return data;
 }
 
-bool make_present(std::byte* data, std::size_t bytes) {
-#ifdef MADV_POPULATE_WRITE
-  return ::madvise(data, bytes, MADV_POPULATE_WRITE) == 0;
-#else
-  static_cast<void>(data);
-  static_cast<void>(bytes);
-  return false;
-#endif
-}
+bool make_present(std::byte* data, std::size_t bytes) { return ::madvise(data, bytes, MADV_POPULATE_WRITE) == 0; }
 
 Result<HugeBuffer> HugeBuffer::create(std::size_t bytes) {
   BALTORO_CHECK(bytes > 0, "a buffer of at least one byte");

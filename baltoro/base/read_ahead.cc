@@ -18,7 +18,6 @@ namespace {
 
 constexpr int kThreads = 4;                    // 8 MiB in 4 requests is what the disks measured need (docs/log.md)
 constexpr std::size_t kPiece = 4 * kHugePage;  // of one request
-constexpr int kPopulateRead = 22;              // MADV_POPULATE_READ, of Linux 5.14 and later headers
 
 // The end of the piece that starts at `begin`: pieces end on huge pages.
 std::uintptr_t piece_end(std::uintptr_t begin, std::uintptr_t end) {
@@ -30,7 +29,7 @@ void read_piece(std::span<const std::byte> piece) {
   const auto address = reinterpret_cast<std::uintptr_t>(piece.data());
   const std::uintptr_t begin = address / page * page;
   const std::size_t bytes = address + piece.size() - begin;
-  while (::madvise(reinterpret_cast<void*>(begin), bytes, kPopulateRead) != 0) {
+  while (::madvise(reinterpret_cast<void*>(begin), bytes, MADV_POPULATE_READ) != 0) {
     if (errno == EINTR || errno == EAGAIN) continue;
     if (errno == EINVAL) static_cast<void>(::madvise(reinterpret_cast<void*>(begin), bytes, MADV_WILLNEED));
     return;  // an older kernel reads, but leaves the page tables alone; an unreadable page is its reader's to report
