@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "baltoro/kernels/bench_support.h"
 #include "baltoro/kernels/kernels.h"
 #include "baltoro/kernels/random_weights.h"
 #include "baltoro/kernels/test_bounds.h"
@@ -14,20 +15,6 @@ namespace baltoro::kernels {
 namespace {
 
 using tensor::WeightFormat;
-
-struct Aligned {
-  explicit Aligned(std::int64_t bytes) : data(static_cast<std::size_t>(bytes + 64)) {}
-  std::byte* get() { return data.data() + (64 - reinterpret_cast<std::uintptr_t>(data.data()) % 64) % 64; }
-  std::vector<std::byte> data;
-};
-
-void report(benchmark::State& state, double bytes, double ops) {
-  const auto rate = [&](double amount) {
-    return benchmark::Counter(amount * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
-  };
-  state.counters["bytes"] = rate(bytes);
-  state.counters["OP"] = rate(ops);
-}
 
 void linear(benchmark::State& state, Isa isa, WeightFormat format, std::int64_t copies_bytes) {
   const std::int64_t tokens = state.range(0), rows = state.range(1), cols = state.range(2);
@@ -50,7 +37,7 @@ void linear(benchmark::State& state, Isa isa, WeightFormat format, std::int64_t 
     k.linear_int8(view, args, 0, rows, scratch.get());
   }
   report(state, static_cast<double>(weight.view.data_bytes() + weight.view.scale_bytes()),
-         2.0 * static_cast<double>(tokens * rows * cols));
+         2.0 * static_cast<double>(tokens * rows * cols), "OP");
 }
 
 void quantize(benchmark::State& state, Isa isa) {
@@ -63,7 +50,7 @@ void quantize(benchmark::State& state, Isa isa) {
     kernels(isa).quantize_row(row.data(), x.get(), 0, cols, cols);
     benchmark::DoNotOptimize(x.get());
   }
-  report(state, 4.0 * static_cast<double>(cols), 0);
+  report(state, 4.0 * static_cast<double>(cols), 0, "OP");
 }
 
 const bool kRegistered = [] {

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "baltoro/kernels/bench_support.h"
 #include "baltoro/kernels/kernels.h"
 #include "baltoro/kernels/random_weights.h"
 
@@ -18,20 +19,6 @@ namespace baltoro::kernels {
 namespace {
 
 using tensor::WeightFormat;
-
-struct Aligned {
-  explicit Aligned(std::int64_t bytes) : data(static_cast<std::size_t>(bytes + 64)) {}
-  std::byte* get() { return data.data() + (64 - reinterpret_cast<std::uintptr_t>(data.data()) % 64) % 64; }
-  std::vector<std::byte> data;
-};
-
-void report(benchmark::State& state, double bytes, double flops) {
-  const auto rate = [&](double amount) {
-    return benchmark::Counter(amount * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
-  };
-  state.counters["bytes"] = rate(bytes);
-  state.counters["FLOP"] = rate(flops);
-}
 
 template <typename X>
 void linear(benchmark::State& state, Isa isa, WeightFormat format) {
