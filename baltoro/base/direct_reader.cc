@@ -16,6 +16,7 @@
 #include "baltoro/base/huge_pages.h"
 #include "baltoro/base/quiet_thread.h"
 #include "baltoro/base/read_queue.h"
+#include "baltoro/base/round_up.h"
 
 namespace baltoro {
 namespace {
@@ -87,7 +88,7 @@ class PieceReader : public BlockReader {
     if (result == -EAGAIN || result == -EINTR) return false;
     if (result < 0) return end(piece, 0, io_error("cannot read", file(piece).path, static_cast<int>(-result)));
     if (result >= piece.bytes) return end(piece, result, {});
-    const std::int64_t whole = result / kReadAlignment * kReadAlignment;
+    const std::int64_t whole = round_down(result, kReadAlignment);
     if (whole == 0) {
       return end(piece, result,
                  Error{Errc::kCorrupt, fmt::format("[file] {}: {} bytes at offset {} expected, {} came: it is shorter "

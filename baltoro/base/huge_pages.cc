@@ -13,11 +13,10 @@
 #include <utility>
 
 #include "baltoro/base/check.h"
+#include "baltoro/base/round_up.h"
 
 namespace baltoro {
 namespace {
-
-std::uintptr_t round_up(std::uintptr_t address, std::uintptr_t unit) { return (address + unit - 1) / unit * unit; }
 
 // An address range of `bytes` that starts at a multiple of kHugePage and holds nothing; nullptr when there is none.
 void* reserve_aligned(std::size_t bytes) {

@@ -11,6 +11,7 @@
 
 #include "baltoro/base/huge_pages.h"
 #include "baltoro/base/quiet_thread.h"
+#include "baltoro/base/round_up.h"
 #include "baltoro/base/thread_control.h"
 
 namespace baltoro {
@@ -21,13 +22,13 @@ constexpr std::size_t kPiece = 4 * kHugePage;  // of one request
 
 // The end of the piece that starts at `begin`: pieces end on huge pages.
 std::uintptr_t piece_end(std::uintptr_t begin, std::uintptr_t end) {
-  return std::min(end, begin / kHugePage * kHugePage + kPiece);
+  return std::min(end, round_down(begin, kHugePage) + kPiece);
 }
 
 void read_piece(std::span<const std::byte> piece) {
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto address = reinterpret_cast<std::uintptr_t>(piece.data());
-  const std::uintptr_t begin = address / page * page;
+  const std::uintptr_t begin = round_down(address, page);
   const std::size_t bytes = address + piece.size() - begin;
   while (::madvise(reinterpret_cast<void*>(begin), bytes, MADV_POPULATE_READ) != 0) {
     if (errno == EINTR || errno == EAGAIN) continue;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "baltoro/base/block_reader.h"
+#include "baltoro/base/round_up.h"
 
 namespace baltoro {
 
@@ -20,7 +21,7 @@ struct ReadPiece {
   std::int64_t bytes = 0;
   std::byte* into = nullptr;
   std::int64_t got = 0;  // of earlier calls, when it comes in parts
-  std::int64_t room() const { return (bytes + kReadAlignment - 1) / kReadAlignment * kReadAlignment; }
+  std::int64_t room() const { return round_up(bytes, kReadAlignment); }
 };
 
 class ReadQueue {

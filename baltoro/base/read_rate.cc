@@ -8,6 +8,7 @@
 #include "baltoro/base/clock.h"
 #include "baltoro/base/file.h"
 #include "baltoro/base/huge_pages.h"
+#include "baltoro/base/round_up.h"
 
 namespace baltoro {
 namespace {
@@ -26,13 +27,13 @@ class Walk {
       walk.total_ += walk.bytes_.back();
     }
     if (walk.total_ == 0) return Error{Errc::kInvalidArgument, "[file] nothing to measure the disk with"};
-    walk.at_ = start % walk.total_ / kReadAlignment * kReadAlignment;
+    walk.at_ = round_down(start % walk.total_, kReadAlignment);
     return walk;
   }
   BlockRead next() {
     while (at_ >= bytes_[static_cast<std::size_t>(file_)]) {
       at_ -= bytes_[static_cast<std::size_t>(file_)];
-      at_ = (at_ + kReadAlignment - 1) / kReadAlignment * kReadAlignment;
+      at_ = round_up(at_, kReadAlignment);
       file_ = (file_ + 1) % static_cast<int>(bytes_.size());
     }
     BlockRead read{.file = file_, .offset = at_};

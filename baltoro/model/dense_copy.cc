@@ -10,6 +10,7 @@
 
 #include "baltoro/base/huge_pages.h"
 #include "baltoro/base/progress.h"
+#include "baltoro/base/round_up.h"
 #include "baltoro/tensor/int8_encode.h"
 
 namespace baltoro::model {
@@ -56,7 +57,7 @@ MatrixView int8_view(const MatrixView& w) {
   return {.format = WeightFormat::kInt8Group, .rows = w.rows, .cols = w.cols};
 }
 
-std::int64_t aligned(std::int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+std::int64_t aligned(std::int64_t bytes) { return round_up(bytes, kAlignment); }
 std::int64_t copy_bytes(const MatrixView& w) { return aligned(w.data_bytes()) + aligned(w.scale_bytes()); }
 
 // Encodes rows of `from` into the memory of `to`; the first row that is not finite, or -1.

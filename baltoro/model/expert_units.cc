@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "baltoro/base/block_reader.h"
+#include "baltoro/base/round_up.h"
 
 namespace baltoro::model {
 namespace {
@@ -52,8 +53,7 @@ ExpertUnits::ExpertUnits(const ModelConfig& config, const StreamedWeights& strea
       const Unit& unit = units_.emplace_back(
           make_unit(static_cast<std::int64_t>(l), static_cast<std::int64_t>(first), layer.subspan(first, n)));
       const Extent& last = unit.extents.back();
-      slot_bytes_ =
-          std::max(slot_bytes_, (last.at + last.bytes + kReadAlignment - 1) / kReadAlignment * kReadAlignment);
+      slot_bytes_ = std::max(slot_bytes_, round_up(last.at + last.bytes, kReadAlignment));
       max_extents_ = std::max(max_extents_, static_cast<std::int64_t>(unit.extents.size()));
     }
   }

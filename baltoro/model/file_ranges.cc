@@ -6,15 +6,13 @@
 #include <tuple>
 
 #include "baltoro/base/block_reader.h"
+#include "baltoro/base/round_up.h"
 
 namespace baltoro::model {
 namespace {
 
 // Reading over a hole this small costs less than a read of its own.
 constexpr std::int64_t kMaxHole = 64 << 10;
-
-std::int64_t round_down(std::int64_t n) { return n / kReadAlignment * kReadAlignment; }
-std::int64_t round_up(std::int64_t n) { return round_down(n + kReadAlignment - 1); }
 
 }  // namespace
 
@@ -32,15 +30,16 @@ RangeLayout lay_out_ranges(std::span<const FileRange> ranges) {
     const std::int64_t end = range.offset + range.bytes;
     Extent* last = layout.extents.empty() ? nullptr : &layout.extents.back();
     if (last == nullptr || last->file != range.file || range.offset > last->offset + last->bytes + kMaxHole) {
-      if (last != nullptr) layout.bytes = last->at + round_up(last->bytes);
-      const std::int64_t begin = round_down(range.offset);
+      if (last != nullptr) layout.bytes = last->at + round_up(last->bytes, kReadAlignment);
+      const std::int64_t begin = round_down(range.offset, kReadAlignment);
       last = &layout.extents.emplace_back(
           Extent{.file = range.file, .offset = begin, .bytes = end - begin, .at = layout.bytes});
     }
     last->bytes = std::max(last->bytes, end - last->offset);
     layout.at[i] = last->at + range.offset - last->offset;
   }
-  if (!layout.extents.empty()) layout.bytes = layout.extents.back().at + round_up(layout.extents.back().bytes);
+  if (!layout.extents.empty())
+    layout.bytes = layout.extents.back().at + round_up(layout.extents.back().bytes, kReadAlignment);
   return layout;
 }
 

@@ -12,6 +12,7 @@
 
 #include "baltoro/base/file.h"
 #include "baltoro/base/json.h"
+#include "baltoro/base/round_up.h"
 #include "baltoro/base/sha256.h"
 #include "baltoro/base/thread_pool.h"
 #include "baltoro/model/config.h"
@@ -140,7 +141,7 @@ std::vector<Job> jobs_of(const Shard& shard, bool sparse) {
       continue;
     }
     std::int64_t step = std::max<std::int64_t>(1, kJobElements / piece.spec.cols);
-    if (piece.storage == Storage::kFp8) step = (step + kBlock - 1) / kBlock * kBlock;
+    if (piece.storage == Storage::kFp8) step = round_up(step, kBlock);
     for (std::int64_t row = 0; row < piece.spec.rows; row += step) {
       jobs.push_back({&piece, row, std::min(step, piece.spec.rows - row)});
     }
