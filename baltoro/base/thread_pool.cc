@@ -11,13 +11,13 @@
 #include <atomic>
 #include <chrono>
 #include <thread>
-#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "baltoro/base/check.h"
 #include "baltoro/base/quiet_thread.h"
 #include "baltoro/base/thread_control.h"
+#include "baltoro/base/worker_teams.h"
 
 namespace baltoro {
 namespace {
@@ -25,7 +25,6 @@ namespace {
 using std::chrono::microseconds;
 
 constexpr int kMostThreads = 1024;
-constexpr int kTeamWorkers = 8;             // that share one counter: about the cores of one L3
 constexpr microseconds kSpin{50};           // longer than the serial steps between two layers' parallel steps
 constexpr microseconds kLongestSpin{1000};  // longer than what lies between two tokens' steps
 constexpr microseconds kLookAgain{200};     // between looks at one who keeps us waiting
@@ -41,37 +40,6 @@ struct alignas(64) Worker {
   pid_t id = 0;  // before `started`; the caller's: before `inside`
   clockid_t clock = 0;
 };
-
-struct alignas(64) Team {
-  std::atomic<std::int64_t> next{0};  // ranges of its share handed out
-  int first_worker = 0;
-  int node = 0;
-  std::vector<int> order;  // itself, the teams of its node, the others
-};
-
-std::vector<Team> make_teams(const std::vector<WorkerPlace>& places, std::vector<int>& team_of) {
-  std::vector<std::pair<int, int>> begins;  // first worker, node
-  for (int worker = 0; worker < static_cast<int>(places.size()); ++worker) {
-    const int node = places[static_cast<std::size_t>(worker)].node;
-    if (begins.empty() || begins.back().second != node || worker - begins.back().first == kTeamWorkers) {
-      begins.emplace_back(worker, node);
-    }
-    team_of.push_back(static_cast<int>(begins.size()) - 1);
-  }
-  const auto count = static_cast<int>(begins.size());
-  std::vector<Team> teams(begins.size());
-  for (int team = 0; team < count; ++team) {
-    Team& made = teams[static_cast<std::size_t>(team)];
-    std::tie(made.first_worker, made.node) = begins[static_cast<std::size_t>(team)];
-    for (const bool same_node : {true, false}) {
-      for (int i = 0; i < count; ++i) {
-        const int other = (team + i) % count;
-        if ((begins[static_cast<std::size_t>(other)].second == made.node) == same_node) made.order.push_back(other);
-      }
-    }
-  }
-  return teams;
-}
 
 }  // namespace
 
@@ -103,7 +71,7 @@ struct ThreadPool::Impl {
   bool spin = true;    // workers have CPUs enough
   bool pinned = true;  // one to each
   std::vector<WorkerPlace> places;
-  std::vector<Team> teams;
+  std::vector<WorkerTeam> teams;
   std::vector<Worker> workers;  // [0] is the caller
   int size = 1;                 // workers there are; places may be more when the system gave no more threads
 
@@ -260,7 +228,7 @@ struct ThreadPool::Impl {
   void step(const Job& next) {
     job = next;
     job.ranges = (job.count - 1) / job.grain + 1;
-    for (Team& team : teams) team.next.store(0, std::memory_order_relaxed);
+    for (WorkerTeam& team : teams) team.next.store(0, std::memory_order_relaxed);
     begin_caller();
     gate.fetch_or(kOpen, std::memory_order_release);
     epoch.fetch_add(1);
@@ -293,15 +261,15 @@ ThreadPool::ThreadPool(std::vector<WorkerPlace> places) : impl_(std::make_unique
   BALTORO_CHECK(!places.empty(), "a place for the caller");
   if (places.size() > kMostThreads) places.resize(kMostThreads);
   Impl& impl = *impl_;
-  std::vector<int> team_of;
-  impl.teams = make_teams(places, team_of);
+  WorkerTeams made = make_teams(places);
+  impl.teams = std::move(made.teams);
   impl.workers = std::vector<Worker>(places.size());
   // Spinning without a core of one's own only takes time from those who work.
   impl.spin = std::none_of(places.begin(), places.end(), [](const WorkerPlace& place) { return place.cpus.empty(); });
   impl.pinned = one_cpu_each(places);
   if (impl.pinned) impl.caller_cpu = places[0].cpus[0];
   impl.places = std::move(places);
-  for (std::size_t i = 0; i < impl.workers.size(); ++i) impl.workers[i].team = team_of[i];
+  for (std::size_t i = 0; i < impl.workers.size(); ++i) impl.workers[i].team = made.team_of[i];
   for (int number = 1; number < static_cast<int>(impl.workers.size()); ++number) {
     Worker& worker = impl.workers[static_cast<std::size_t>(number)];
     if (impl.pinned) worker.home = impl.places[static_cast<std::size_t>(number)].cpus[0];
