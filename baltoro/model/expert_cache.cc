@@ -18,7 +18,6 @@ namespace {
 // Reads under way or done ahead of the computation: enough to keep any disk busy while a unit is computed, and no more,
 // since each takes the place of a unit that may be wanted again.
 constexpr std::int64_t kWindowBytes = 128 << 20;
-constexpr double kMemoryTokens = 64;
 constexpr float kReadAheadFrom = 0.5f;
 constexpr double kWorthSwapping = 0.25;  // steps that a unit must be used later than one read ahead in its place
 
@@ -65,15 +64,15 @@ void ExpertCache::fill_memory() {
 
 ExpertCache::ExpertCache(std::shared_ptr<const Weights> weights, ExpertUnits units, HugeBuffer memory,
                          std::int64_t slots)
-    : weights_(std::move(weights)), units_(std::move(units)), memory_(std::move(memory)) {
+    : weights_(std::move(weights)),
+      units_(std::move(units)),
+      memory_(std::move(memory)),
+      use_(weights_->config, units_) {
   for (const LayerWeights& layer : weights_->layers) {
     views_.push_back(layer.moe ? layer.moe->experts : std::vector<FfnWeights>());
   }
   slots_.resize(static_cast<std::size_t>(slots));
   unit_.resize(static_cast<std::size_t>(units_.count()));
-  const ModelConfig& config = weights_->config;
-  const float even = static_cast<float>(config.num_experts_per_tok) / static_cast<float>(config.n_routed_experts);
-  for (Unit& unit : unit_) unit.per_token = unit.per_step = even;
   wanted_.reserve(static_cast<std::size_t>(units_.per_layer()));
   expected_.reserve(static_cast<std::size_t>(units_.per_layer()));
   ends_.reserve(static_cast<std::size_t>(units_.per_layer()));
@@ -106,35 +105,11 @@ void ExpertCache::begin(std::int64_t layer, std::span<const std::int32_t> active
   }
   forget_expected();
   layer_ = layer;
-  learn(active, first_slot, tokens);
+  use_.learn(layer, active, first_slot, tokens);
   want(active);
   finished_ = asked_ = 0;
   running_ = 0;
   schedule();
-}
-
-// Moves the estimates of the layer's units towards what this step's tokens chose.
-void ExpertCache::learn(std::span<const std::int32_t> active, const std::int32_t* first_slot, std::int64_t tokens) {
-  const double kept = std::pow(1 - 1 / kMemoryTokens, static_cast<double>(tokens));
-  const auto first = static_cast<std::size_t>(units_.first_of(layer_));
-  const std::span<Unit> units(unit_.data() + first, static_cast<std::size_t>(units_.per_layer()));
-  for (Unit& unit : units) unit.per_token *= static_cast<float>(kept);
-  for (const std::int32_t e : active) {
-    const auto chosen = static_cast<double>(first_slot[e + 1] - first_slot[e]);
-    Unit& unit = unit_[static_cast<std::size_t>(units_.unit_of(layer_, e))];
-    const double more = unit.per_token + (1 - kept) * chosen / static_cast<double>(tokens);
-    unit.per_token = static_cast<float>(std::min(more, 1.0));
-  }
-  estimate(layer_, tokens);
-}
-
-// What a step of so many tokens uses of the layer.
-void ExpertCache::estimate(std::int64_t layer, std::int64_t tokens) {
-  const auto first = static_cast<std::size_t>(units_.first_of(layer));
-  for (std::size_t i = first; i < first + static_cast<std::size_t>(units_.per_layer()); ++i) {
-    const double missed = std::pow(1 - static_cast<double>(unit_[i].per_token), static_cast<double>(tokens));
-    unit_[i].per_step = static_cast<float>(1 - missed);
-  }
 }
 
 // Makes wanted_ and ends_, and counts.
@@ -191,7 +166,7 @@ void ExpertCache::read_ahead() {
   if (!expected_.empty()) return;
   const std::int32_t first = units_.first_of(units_.next_layer(layer_));
   for (std::int32_t unit = first; unit < first + units_.per_layer(); ++unit) {
-    if (unit_[static_cast<std::size_t>(unit)].per_step >= kReadAheadFrom && !read_ahead(unit)) return;
+    if (use_.per_step(unit) >= kReadAheadFrom && !read_ahead(unit)) return;
   }
 }
 
@@ -220,7 +195,7 @@ const LayerWeights* ExpertCache::guess_after(std::int64_t layer, std::int64_t to
     if (next == weights_->config.num_hidden_layers - 1) return nullptr;
     const std::lock_guard lock(mutex_);
     forget_expected();
-    estimate(next, tokens);
+    use_.estimate(next, tokens);
     schedule();
     return nullptr;
   }
@@ -252,14 +227,8 @@ void ExpertCache::forget_expected() {
   expected_.clear();
 }
 
-// Steps until the unit is expected to be used.
 double ExpertCache::next_use(std::int32_t unit) const {
-  const auto layers = static_cast<std::int64_t>(views_.size());
-  std::int64_t distance = (units_[unit].layer - layer_ + layers) % layers;
-  if (distance == 0) distance = layers;  // what the layer under way does not want: in the next step
-  const Unit& one = unit_[static_cast<std::size_t>(unit)];
-  const double q = one.expected ? 1 : std::max(1e-6, static_cast<double>(one.per_step));
-  return (1 - q) / q + static_cast<double>(distance) / static_cast<double>(layers);
+  return use_.next_use(unit, layer_, unit_[static_cast<std::size_t>(unit)].expected);
 }
 
 // A free slot, or one made so; -1: none. `must`: the layer cannot go on without, so what it wants last may go too.

@@ -17,6 +17,7 @@
 #include "baltoro/model/expert_source.h"
 #include "baltoro/model/expert_stats.h"
 #include "baltoro/model/expert_units.h"
+#include "baltoro/model/expert_use.h"
 #include "baltoro/model/streamed_weights.h"
 
 namespace baltoro::model {
@@ -25,10 +26,9 @@ namespace baltoro::model {
 // again. One step at a time (engine thread); stats() from any thread.
 //
 // Which unit goes when room is needed: of those that the layer under way does not want, the one whose next use is
-// expected last. A unit is used in a step with probability q, estimated per layer from how often the router chose it
-// (a mean over the last kMemoryTokens tokens or so), so its next use is (1 - q) / q steps away, plus the part of a step
-// until its layer comes. Reading ahead fills in, behind what is wanted now, units of the next MoE layer whose q is over
-// a half; in a step of few tokens, instead, those that the layer's router would choose now (see expect_experts).
+// expected last: see ExpertUse. Reading ahead fills in, behind what is wanted now, units of the next MoE layer that a
+// step uses with a probability over a half; in a step of few tokens, instead, those that the layer's router would
+// choose now (see expect_experts).
 class ExpertCache final : public ExpertSource {
  public:
   // `weights` as open_streamed_weights gives them; `bytes` for units: at least one must fit, else kResourceExhausted.
@@ -67,13 +67,9 @@ class ExpertCache final : public ExpertSource {
     bool wanted = false;    // by the layer under way, not finished
     bool expected = false;  // by expect()
     float weight = 0;       // with that much weight in all
-    float per_token = 0;    // estimated probability that a token uses it
-    float per_step = 0;     // q: that a step of as many tokens as the layer's last one does
   };
 
   ExpertCache(std::shared_ptr<const Weights> weights, ExpertUnits units, HugeBuffer memory, std::int64_t slots);
-  void learn(std::span<const std::int32_t> active, const std::int32_t* first_slot, std::int64_t tokens);
-  void estimate(std::int64_t layer, std::int64_t tokens);
   void want(std::span<const std::int32_t> active);
   void schedule();
   void read_ahead();
@@ -98,6 +94,7 @@ class ExpertCache final : public ExpertSource {
   std::condition_variable changed_;
   std::vector<Slot> slots_;
   std::vector<Unit> unit_;
+  ExpertUse use_;
   std::int64_t expected_layer_ = 0;     // engine thread
   std::int64_t layer_ = 0;              // under way
   std::vector<std::int32_t> wanted_;    // its units, ascending
