@@ -11,10 +11,6 @@
 namespace baltoro::llm {
 namespace {
 
-Error invalid(std::string_view field, std::string message) {
-  return {.code = Errc::kInvalidArgument, .message = "[llm] " + std::move(message), .field = std::string(field)};
-}
-
 Status check_stop(const std::vector<std::string>& stop) {
   if (stop.size() > kMaxStopStrings)
     return invalid("stop", fmt::format("at most {} stop strings needed, got {}", kMaxStopStrings, stop.size()));
@@ -28,6 +24,10 @@ Status check_stop(const std::vector<std::string>& stop) {
 }
 
 }  // namespace
+
+Error invalid(std::string_view field, std::string message) {
+  return {.code = Errc::kInvalidArgument, .message = "[llm] " + std::move(message), .field = std::string(field)};
+}
 
 Status check_limits(const Sampling& sampling, const Limits& limits, std::int64_t min_tokens) {
   const auto outside = [](std::optional<float> value, float low, float high) {

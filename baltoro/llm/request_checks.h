@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <string_view>
 
 #include "baltoro/base/result.h"
 #include "baltoro/llm/llm.h"
@@ -12,6 +14,9 @@ namespace baltoro::llm {
 inline constexpr std::int32_t kMaxChoices = 16;
 inline constexpr std::size_t kMaxStopStrings = 16;
 inline constexpr std::size_t kMaxStopStringBytes = 4096;
+
+// kInvalidArgument for a field of a request or an option.
+Error invalid(std::string_view field, std::string message);
 
 // kInvalidArgument names the field: temperature 0..2, top_p (0, 1], n 1..16, at most 16 stop strings of 1..4096 bytes,
 // top_logprobs 0..20, max_tokens at least `min_tokens`. The engine checks the rest.
