@@ -3,17 +3,15 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "baltoro/base/result.h"
 #include "baltoro/cli/bench_cases.h"
+#include "baltoro/cli/bench_row.h"
 #include "baltoro/cli/bench_start.h"
 #include "baltoro/cli/machine_probe.h"
-#include "baltoro/cli/step_cost.h"
 #include "baltoro/model/decoder.h"
-#include "baltoro/model/step_profile.h"
 
 namespace baltoro::cli {
 
@@ -32,51 +30,6 @@ struct BenchPlan {
   model::DecoderOptions decoder = {};  // max_logit_rows is chosen here
 };
 
-// What a repetition read from disk, of one pass; experts streamed only.
-struct BenchDisk {
-  double bytes = 0;
-  double disk_bytes_per_s = 0;  // the same reader alone, reading in order, right before and after (mean)
-  double stall_seconds = 0;     // steps waited
-  double hits = 0, late = 0, misses = 0, read_ahead = 0, read_ahead_used = 0;  // see model::ExpertStats
-};
-
-// One repetition, with the machine's rates measured right before and after it (their means).
-struct BenchPass {
-  double seconds = 0;  // of one pass over the steps
-  double read_bytes_per_s = 0;
-  double linear_per_s = 0;     // FLOP/s of the arithmetic that products with weights use
-  double attention_per_s = 0;  // and attention
-  std::optional<BenchDisk> disk = {};
-};
-
-// One case, measured `repeat` times after passes that do not count.
-struct BenchRow {
-  BenchCase what;
-  std::vector<BenchPass> passes = {};           // in the order measured
-  StepCost cost = {};                           // of one pass
-  double experts_per_layer = 0;                 // distinct routed experts of a step, mean over MoE layers and steps
-  std::vector<model::RegionTime> regions = {};  // of one pass, longest first
-  double profiled_seconds = 0;                  // all of that pass
-
-  double median_seconds() const;
-  double tokens_per_s() const { return static_cast<double>(what.tokens()) / median_seconds(); }
-  double tokens_per_s_min() const;
-  double tokens_per_s_max() const;
-  double bytes_per_s() const { return static_cast<double>(cost.bytes()) / median_seconds(); }
-  double flop_per_s() const { return static_cast<double>(cost.flop()) / median_seconds(); }
-
-  // Seconds that a pass would take at the rates beside it, were it only moving bytes, or only computing.
-  double memory_seconds(const BenchPass& pass) const;
-  double compute_seconds(const BenchPass& pass) const;
-  // Medians over the passes of these seconds / the pass's own: 1 is the limit. `limit_share` takes the larger of the
-  // two.
-  double memory_share() const;
-  double compute_share() const;
-  double limit_share() const;
-  // Median over the passes of the rate of bytes from disk / the disk's rate beside it. Rows with BenchPass::disk only.
-  double disk_share() const;
-};
-
 struct BenchMemory {  // bytes, without the probe's buffer
   std::int64_t resident = 0, anonymous = 0, peak_resident = 0;
 };
@@ -89,8 +42,6 @@ struct BenchReport {
   std::vector<StartRow> starts;
   BenchMemory memory;
 };
-
-double median(std::vector<double> values);  // at least one
 
 // Runs the plan's cases on random token ids. The context behind a decode step is filled with random latents, not
 // computed: the work is the same. kInvalidArgument: a size under 1 or over the model's context. kResourceExhausted: see

@@ -9,7 +9,7 @@
 #include "baltoro/base/process_memory.h"
 #include "baltoro/base/read_rate.h"
 #include "baltoro/cli/bench_cases.h"
-#include "baltoro/cli/bench_run.h"
+#include "baltoro/cli/bench_row.h"
 #include "baltoro/model/checkpoint.h"
 #include "baltoro/model/kv_cache.h"
 #include "baltoro/model/weights.h"
