@@ -126,7 +126,8 @@ TEST(BenchCases, StepsCoverTheirCaseAndRepeat) {
 }
 
 TEST(BenchCases, DefaultsFitTheModel) {
-  const model::ModelConfig& config = ledger()->config;  // 1,024 positions
+  const auto weights = ledger();
+  const model::ModelConfig& config = weights->config;  // 1,024 positions
   for (const bool full : {false, true}) {
     const auto cases = bench_cases(default_sizes(full, config), config);
     ASSERT_TRUE(cases.ok()) << cases.error().message;
