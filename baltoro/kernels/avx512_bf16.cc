@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "baltoro/base/check.h"
 #include "baltoro/kernels/kernels.h"
@@ -82,7 +83,9 @@ namespace {
 #include "baltoro/kernels/codes_dp-inl.h"
 #include "baltoro/kernels/int8_codes_dp-inl.h"
 #include "baltoro/kernels/linear_dp-inl.h"
+#include "baltoro/kernels/pairs_dp-inl.h"
 #include "baltoro/kernels/codes_few_dp-inl.h"
+#include "baltoro/kernels/codes_tiles_dp-inl.h"
 #include "baltoro/kernels/codes_many_dp-inl.h"
 #include "baltoro/kernels/linear_dp_calls-inl.h"
 #include "baltoro/kernels/product-inl.h"

@@ -11,7 +11,6 @@
 using Pairs = __m512i;     // 32 BF16
 constexpr int kStep = 32;  // columns of a vector of pairs
 constexpr int kBlock = 512;
-constexpr int kBlockVectors = 16;
 
 [[gnu::always_inline]] inline F dot_pairs(F acc, Pairs a, Pairs b) {
   return _mm512_dpbf16_ps(acc, (__m512bh)a, (__m512bh)b);
@@ -46,7 +45,7 @@ struct Int4Codes {
   static constexpr int kUnpackFrom = 57;  // tokens from which an unpacked panel pays (measured)
   static constexpr int kFourRows = 4;     // most tokens for which 4 rows of a run fit the registers
   static int vectors(std::int64_t n) { return n > 256 ? 16 : (n > 128 ? 8 : 4); }
-  static std::int64_t bytes(std::int64_t columns) { return columns / 2; }
+  static constexpr std::int64_t bytes(std::int64_t columns) { return columns / 2; }
 
   // Codes [0, n) of a run of V vectors: lanes as said above.
   template <int V>
@@ -142,7 +141,7 @@ struct F8Codes {
   static constexpr int kUnpackFrom = 15;
   static constexpr int kFourRows = 3;
   static int vectors(std::int64_t) { return 16; }
-  static std::int64_t bytes(std::int64_t columns) { return columns; }
+  static constexpr std::int64_t bytes(std::int64_t columns) { return columns; }
 
   // Half of a run: q[j], quad b = columns [128 b + 64 part + 16 j, + 16).
   template <int V>

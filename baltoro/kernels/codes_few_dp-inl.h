@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of a tile of tokens straight from the codes of a panel. Expanding a code again for each tile of up to seven
-// tokens costs little: it runs on ports that the products leave free, and codes are a quarter of what pairs are.
+// Products of up to four tokens straight from codes: all columns of few rows, partial sums in registers.
 
 constexpr std::int64_t kCodesAhead = 8192;    // bytes
 constexpr std::int64_t kWideColumns = 10000;  // of x, all tokens: more leave no room for rows side by side
@@ -64,12 +63,7 @@ template <class W, int T, int R, int N, int V>
         for (int j = 0; j < kVectors; ++j) q[j][m][i] = loaded[j];
       }
     }
-    if constexpr (T <= 4) {
-      for (int j = 0; j < kVectors; ++j, x += 32 * W::kExpand) add_code_vector<W, T, R, N, V>(x, q[j], acc);
-    } else {
-#pragma GCC unroll 1
-      for (int j = 0; j < kVectors; ++j, x += 32 * W::kExpand) add_code_vector<W, T, R, N, V>(x, q[j], acc);
-    }
+    for (int j = 0; j < kVectors; ++j, x += 32 * W::kExpand) add_code_vector<W, T, R, N, V>(x, q[j], acc);
   }
 }
 
@@ -132,76 +126,5 @@ void add_tile_codes(const CodedPanel& panel, const bf16* x, float* sums) {
                                          : add_grouped_rows<W, T, 2, 2>(panel, x, sums);
   } else {
     add_grouped_rows<W, T, T <= W::kFourRows ? 4 : 2, 1>(panel, x, sums);
-  }
-}
-
-// Part `part` of all parts of the values at x, into the first cache.
-[[gnu::always_inline]] inline void prefetch_part(const bf16* x, std::int64_t values, std::int64_t part,
-                                                 std::int64_t parts) {
-  const std::int64_t end = values * (part + 1) / parts;
-  for (std::int64_t i = values * part / parts; i < end; i += 32) _mm_prefetch(x + i, _MM_HINT_T0);
-}
-
-// A tile over one run.
-struct CodedRun {
-  const bf16* x = nullptr;       // [T, V vectors]
-  const bf16* next_x = nullptr;  // what the tile reads after it: as many
-  std::int64_t column = 0;
-  std::int64_t columns = 0;
-  float* sums = nullptr;  // [T, kDpRows, 16]; nothing yet at column 0
-  bool fetch = false;     // codes come from memory, not from a cache
-};
-
-template <class W, int T, int R, int V>
-[[gnu::always_inline]] inline void add_coded_run(const CodedPanel& panel, std::int64_t r, const CodedRun& run,
-                                                 std::int64_t columns) {
-  F acc[1][T][R];
-  dot_coded_runs<W, T, R, 1, V>(panel, r, run.x, run.column, columns, acc);
-  for (int i = 0; i < R; ++i) {
-    const F scale = W::template scales<V>(panel.scales[r + i], run.column, columns);
-    for (int t = 0; t < T; ++t) {
-      float* sum = run.sums + t * kSums + (r + i) * 16;
-      store(sum, fma(acc[0][t][i], scale, run.column == 0 ? zero() : load_f32(sum)));
-    }
-  }
-}
-
-// kWhole: run.columns is kBlock.
-template <class W, int T, int V, bool kWhole>
-void add_coded_panel_run(const CodedPanel& given, const CodedRun& given_run) {
-  const CodedPanel panel = given;  // copies, which the stores to sums cannot change
-  const CodedRun run = given_run;
-  const std::int64_t columns = kWhole ? kBlock : run.columns;
-  const bool last = run.column + run.columns >= panel.cols;  // then the first run of the next panel
-  const std::int64_t next = last ? panel.rows * panel.row_bytes : W::bytes(run.column + kBlock);
-  std::int64_t r = 0;
-  for (; r + 2 <= panel.rows; r += 2) {
-    prefetch_part(run.next_x, T * V * 32, r / 2, kDpRows / 2);
-    for (std::int64_t line = 0; run.fetch && line < W::bytes(kBlock); line += 64) {
-      _mm_prefetch(panel.codes + r * panel.row_bytes + next + line, _MM_HINT_T0);
-      _mm_prefetch(panel.codes + (r + 1) * panel.row_bytes + next + line, _MM_HINT_T0);
-    }
-    add_coded_run<W, T, 2, V>(panel, r, run, columns);
-  }
-  for (; r < panel.rows; ++r) add_coded_run<W, T, 1, V>(panel, r, run, columns);
-}
-
-// A tile that is not the only one, or too big for add_tile_codes: run after run, so that x and sums stay in the first
-// cache. x as TokenTile says.
-template <class W, int T>
-void add_tile_runs(const CodedPanel& panel, const bf16* x, bool fetch, float* sums) {
-  for (std::int64_t c = 0; c < panel.cols; c += kBlock) {
-    const std::int64_t n = clamp(panel.cols - c, kBlock);
-    const std::int64_t width = W::vectors(n) * 32;
-    const CodedRun run{
-        .x = x + c * T, .next_x = x + (c + width) * T, .column = c, .columns = n, .sums = sums, .fetch = fetch};
-    if (n == kBlock) {
-      add_coded_panel_run<W, T, 16, true>(panel, run);
-    } else if (!W::kShortRuns || W::vectors(n) == 16) {
-      add_coded_panel_run<W, T, 16, false>(panel, run);
-    } else if constexpr (W::kShortRuns) {
-      W::vectors(n) == 8 ? add_coded_panel_run<W, T, 8, false>(panel, run)
-                         : add_coded_panel_run<W, T, 4, false>(panel, run);
-    }
   }
 }

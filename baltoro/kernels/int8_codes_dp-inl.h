@@ -9,7 +9,7 @@ struct Int8Codes {
   static constexpr int kUnpackFrom = 15;
   static constexpr int kFourRows = 3;
   static int vectors(std::int64_t) { return 16; }
-  static std::int64_t bytes(std::int64_t columns) { return columns; }  // rows have whole runs
+  static constexpr std::int64_t bytes(std::int64_t columns) { return columns; }  // rows have whole runs
 
   template <int V>
   [[gnu::always_inline]] static void load(const std::byte* codes, int part, std::int64_t, __m512i (&q)[4]) {

@@ -94,8 +94,9 @@ struct Kernels {
   // rounded to BF16: INT4 and FP8 codes are exact in it and their scale multiplies f32 sums of columns that share it
   // (avx512_bf16; groups of 32 and blocks of 128 columns or multiples), or code times scale is one f32 product (all
   // others). BF16 products of avx512_bf16 take denormal operands and sums for zero. scratch: linear_scratch_bytes()
-  // bytes, 64-byte aligned; may be null for BF16 weights without x_rows. A call orders its tokens' activations first,
-  // which costs as much as six to eight rows: few calls of many rows are better than many of few.
+  // bytes, 64-byte aligned. A call orders its tokens' activations first, but for BF16 weights
+  // without x_rows, which costs as much as six to eight rows: few calls of many rows are better than many of few. Rows
+  // of x or W that lie a multiple of 4 KiB apart share sets of the caches: x is then copied first.
   void (*linear_bf16)(const tensor::MatrixView& w, const LinearArgs<bf16>& args, std::int64_t row_begin,
                       std::int64_t row_end, std::byte* scratch) = nullptr;
   // The same with f32 activations and f32 products: the reference arithmetic and the router.

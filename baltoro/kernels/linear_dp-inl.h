@@ -6,12 +6,18 @@
 //   scales are added to the partial sums. Codes are exact in BF16, so a weight is never rounded.
 // Which tokens and rows share a tile changes none of this.
 //
-// Panels of 32 rows, tiles of few tokens, runs of columns. The partial sums of a tile, [tokens, 32 rows, 16 lanes],
-// stay in the first cache from run to run. Here: what all formats share, and BF16; codes_few_dp-inl.h: tokens that meet
-// the codes straight; codes_many_dp-inl.h: those worth an unpacked panel.
+// Panels of 32 rows, tiles of few tokens, runs of columns. A run of a panel meets all tokens before the next run does,
+// so that it comes from memory once, asked for in small parts beside the products, and is used from the caches by all
+// tiles but the first. Partial sums of all tokens, [tokens, 32 rows, 16 lanes], wait in the second cache meanwhile.
+// Here: what all formats share; pairs_dp-inl.h: BF16; codes_few_dp-inl.h, codes_tiles_dp-inl.h: one, few and more
+// tokens that meet the codes straight; codes_many_dp-inl.h: those worth an unpacked panel.
 
 constexpr int kDpRows = kDpPanelRows;
-constexpr int kSums = kDpRows * 16;  // floats of a token's partial sums
+// Floats from a token's partial sums to the next's. One vector more than they take: loads wait for a store to a place
+// that lies a multiple of 4 KiB away.
+constexpr int kSums = kDpRows * 16 + 16;
+
+inline std::int64_t count_tiles(std::int64_t n, std::int64_t most) { return (n + most - 1) / most; }
 
 // A tile over one run of columns.
 struct Run {
@@ -23,9 +29,8 @@ struct Run {
   std::int64_t rows = 0;  // at most kDpRows
   std::int64_t columns = 0;
   const float* scales = nullptr;  // [rows, 16] of the lanes
-  float* sums = nullptr;          // [tokens, kDpRows, 16]
+  float* sums = nullptr;          // [tokens, kSums]
   bool first = false;             // sums hold nothing yet
-  bool fetch = false;             // w comes from memory, not from a cache
   std::int64_t bytes_left = 0;    // of a row of w, from here on
 };
 
@@ -39,43 +44,6 @@ template <int T, int R, bool kWhole>
     const Pairs values = kWhole ? load_pairs(x + t * x_stride) : load_pairs(x + t * x_stride, n);
     for (int i = 0; i < R; ++i) acc[t][i] = dot_pairs(acc[t][i], values, weights[i]);
   }
-}
-
-// Rows of BF16 pairs as stored. kFetch: asks memory for them early, as the processor does too little of it.
-template <int T, int R, bool kFetch>
-[[gnu::always_inline]] inline void add_rows_of_pairs(const Run& run, std::int64_t r) {
-  constexpr std::int64_t kAhead = 8192 / R;
-  const std::byte* w = run.w + r * run.w_stride;
-  float* sums = run.sums + r * 16;
-  F acc[T][R];
-  for (int t = 0; t < T; ++t) {
-    for (int i = 0; i < R; ++i) acc[t][i] = run.first ? zero() : load_f32(sums + t * kSums + i * 16);
-  }
-  std::int64_t c = 0;
-  for (; c + 32 <= run.columns; c += 32) {
-    if constexpr (kFetch) {  // at a row's end, the start of the one R rows on
-      const std::int64_t at = c * 2 + kAhead + (c * 2 + kAhead < run.bytes_left ? 0 : (R - 1) * run.w_stride);
-      for (int i = 0; i < R; ++i) _mm_prefetch(w + i * run.w_stride + at, _MM_HINT_T0);
-    }
-    add_step<T, R, true>(run.x + c, run.x_stride, w + c * 2, run.w_stride, 32, acc);
-  }
-  if (c < run.columns) add_step<T, R, false>(run.x + c, run.x_stride, w + c * 2, run.w_stride, run.columns - c, acc);
-  for (int t = 0; t < T; ++t) {
-    for (int i = 0; i < R; ++i) store(sums + t * kSums + i * 16, acc[t][i]);
-  }
-}
-
-template <int T, bool kFetch>
-void add_panel_of_pairs(const Run& given) {
-  const Run run = given;  // a copy, which the stores to sums cannot change
-  constexpr int kRows = T == 1 ? 8 : 4;
-  std::int64_t r = 0;
-  for (; r + kRows <= run.rows; r += kRows) add_rows_of_pairs<T, kRows, kFetch>(run, r);
-  for (; r < run.rows; ++r) add_rows_of_pairs<T, 1, kFetch>(run, r);
-}
-template <int T>
-void add_pairs(const Run& run) {
-  return run.fetch && T > 1 ? add_panel_of_pairs<T, true>(run) : add_panel_of_pairs<T, false>(run);
 }
 
 // The first `rows` of 16 dots of one token, to columns `row` and on of its result.

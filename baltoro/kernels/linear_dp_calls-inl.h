@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // A call of linear_bf16 cut into chunks of tokens, panels of rows and tiles; see linear_dp-inl.h.
 
+// Rows that lie a multiple of this many BF16 apart share the sets of a cache, where few of them find room.
+constexpr std::int64_t kSameSets = 2048;
+
 struct PlainPairs {  // BF16 weights
-  static constexpr std::int64_t kRun = 1024;
+  static constexpr std::int64_t kRun = kPairRun;
   static std::int64_t vectors(std::int64_t n) { return (n + 31) / 32; }
   static void order(const bf16* x, std::int64_t n, bf16* to) {
     for (std::int64_t c = 0; c < n; c += 32) _mm512_storeu_si512(to + c, load_pairs(x + c, n - c));
@@ -14,19 +17,13 @@ inline TokenTile cut_tile(std::int64_t n, std::int64_t tiles, std::int64_t i, co
   const std::int64_t begin = n * i / tiles;
   return {.begin = begin, .count = n * (i + 1) / tiles - begin, .x = x + begin * padded_cols};
 }
-inline std::int64_t count_tiles(std::int64_t n, std::int64_t most) { return (n + most - 1) / most; }
-template <class W>
-std::int64_t code_tiles(std::int64_t n) {
-  return count_tiles(n, n < W::kUnpackFrom ? kDpCodeTokens : kDpUnpackedTokens);
-}
-
 // BF16 values that a run of that many columns takes.
 template <class W>
 std::int64_t run_width(std::int64_t columns) {
   return W::vectors(columns) * 32;
 }
 
-// Activations of tokens [first, first + n) in the order of W, as that many tiles want them.
+// Activations of tokens [first, first + n) in the order of W: [tile, run, token of the tile, run width].
 template <class W>
 void order_tokens(const LinearArgs<bf16>& args, std::int64_t cols, std::int64_t first, std::int64_t n,
                   std::int64_t tiles, bf16* packed) {
@@ -46,6 +43,7 @@ void order_tokens(const LinearArgs<bf16>& args, std::int64_t cols, std::int64_t 
 // Scratch of a call, in this order.
 struct DpScratch {
   bf16* x = nullptr;             // [dp_chunk_tokens, padded cols]
+  float* sums = nullptr;         // [tokens, kSums]
   std::byte* pairs = nullptr;    // [runs, kDpRows, 512] BF16
   float* lane_scales = nullptr;  // [runs, kDpRows, 16]
   float* widened = nullptr;      // [kDpRows, scratch_scale_floats]
@@ -54,7 +52,9 @@ inline DpScratch cut_scratch(std::byte* scratch, std::int64_t cols, std::int64_t
   const std::int64_t padded = dp_padded_cols(cols);
   DpScratch s;
   s.x = reinterpret_cast<bf16*>(scratch);
-  s.pairs = scratch + clamp(tokens, dp_chunk_tokens(cols)) * padded * 2;
+  const std::int64_t chunk = clamp(tokens, dp_chunk_tokens(cols));
+  s.sums = reinterpret_cast<float*>(scratch + chunk * padded * 2);
+  s.pairs = scratch + chunk * padded * 2 + dp_sums_bytes(tokens);
   s.lane_scales = reinterpret_cast<float*>(s.pairs + kDpRows * padded * 2);
   s.widened = s.lane_scales + kDpRows * padded / kBlock * 16;
   return s;
@@ -88,39 +88,37 @@ void add_tile_unpacked(const CodedPanel& panel, const TokenTile& tile, const DpS
   }
 }
 
-// A tile straight from the codes; `fetch`: they still come from memory.
-template <class W>
-void add_tile_coded(const CodedPanel& panel, const TokenTile& tile, bool alone, bool fetch, float* sums) {
-  using Rows = void (*)(const CodedPanel&, const bf16*, float*);
-  using Runs = void (*)(const CodedPanel&, const bf16*, bool, float*);
-  static constexpr Rows kAddRows[] = {add_tile_codes<W, 1>, add_tile_codes<W, 2>, add_tile_codes<W, 3>,
-                                      add_tile_codes<W, 4>};
-  static constexpr Runs kAddRuns[kDpCodeTokens] = {add_tile_runs<W, 1>, add_tile_runs<W, 2>, add_tile_runs<W, 3>,
-                                                   add_tile_runs<W, 4>, add_tile_runs<W, 5>, add_tile_runs<W, 6>,
-                                                   add_tile_runs<W, 7>};
-  const auto count = static_cast<std::size_t>(tile.count);
-  if (alone && count <= std::size(kAddRows)) return kAddRows[count - 1](panel, tile.x, sums);
-  kAddRuns[count - 1](panel, tile.x, fetch, sums);
-}
-
 // Tokens [first, first + n) times one panel whose first row is `row`.
 template <class W>
 void multiply_panel(const CodedPanel& panel, std::int64_t row, const LinearArgs<bf16>& args, std::int64_t first,
                     std::int64_t n, const DpScratch& scratch) {
-  alignas(64) float sums[kDpUnpackedTokens * kSums];
-  const std::int64_t tiles = code_tiles<W>(n);
-  const bool unpack = n >= W::kUnpackFrom;
-  for (std::int64_t c = 0; unpack && c < panel.cols; c += kBlock) {
+  using Rows = void (*)(const CodedPanel&, const bf16*, float*);
+  static constexpr Rows kAddRows[kDpFewTokens] = {add_tile_codes<W, 1>, add_tile_codes<W, 2>, add_tile_codes<W, 3>,
+                                                  add_tile_codes<W, 4>};
+  if (n < W::kUnpackFrom) {
+    n <= kDpFewTokens ? kAddRows[n - 1](panel, scratch.x, scratch.sums)
+                      : add_code_runs<W>(panel, scratch.x, n, scratch.sums);
+    return store_tile(args, first, n, row, panel.rows, scratch.sums);
+  }
+  for (std::int64_t c = 0; c < panel.cols; c += kBlock) {
     unpack_panel_run<W>(panel, c, scratch.pairs + c * kDpRows * 2, scratch.lane_scales + c / kBlock * kDpRows * 16);
   }
+  const std::int64_t tiles = count_tiles(n, kDpUnpackedTokens);
   for (std::int64_t i = 0; i < tiles; ++i) {
     const TokenTile tile = cut_tile(n, tiles, i, scratch.x, dp_padded_cols(panel.cols));
-    if (unpack) {
-      add_tile_unpacked<W>(panel, tile, scratch, sums);
-    } else {
-      add_tile_coded<W>(panel, tile, tiles == 1, i == 0, sums);
-    }
-    store_tile(args, first + tile.begin, tile.count, row, panel.rows, sums);
+    add_tile_unpacked<W>(panel, tile, scratch, scratch.sums);
+    store_tile(args, first + tile.begin, tile.count, row, panel.rows, scratch.sums);
+  }
+}
+
+// Asks for what the first products of a call need: the first run of its first panel, or the first rows from end to end.
+template <class W>
+void prefetch_first(const MatrixView& w, std::int64_t row_begin, std::int64_t row_end, std::int64_t tokens) {
+  const std::byte* codes = w.data + row_begin * w.row_bytes();
+  if (tokens <= kDpFewTokens) return prefetch_start(codes, (row_end - row_begin) * w.row_bytes());
+  const std::int64_t rows = clamp(row_end - row_begin, kDpRows), bytes = W::bytes(clamp(w.cols, kBlock));
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t at = 0; at < bytes; at += 64) _mm_prefetch(codes + r * w.row_bytes() + at, _MM_HINT_T0);
   }
 }
 
@@ -128,11 +126,11 @@ template <class W>
 void linear_codes(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t row_begin, std::int64_t row_end,
                   std::byte* scratch) {
   const DpScratch s = cut_scratch(scratch, w.cols, args.tokens);
-  const std::int64_t chunk = dp_chunk_tokens(w.cols);
-  for (std::int64_t first = 0; first < args.tokens; first += chunk) {
-    const std::int64_t n = clamp(args.tokens - first, chunk);
-    prefetch_start(w.data + row_begin * w.row_bytes(), (row_end - row_begin) * w.row_bytes());
-    order_tokens<W>(args, w.cols, first, n, code_tiles<W>(n), s.x);
+  const std::int64_t chunks = count_tiles(args.tokens, dp_chunk_tokens(w.cols));
+  for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
+    const std::int64_t first = args.tokens * chunk / chunks, n = args.tokens * (chunk + 1) / chunks - first;
+    prefetch_first<W>(w, row_begin, row_end, n);
+    order_tokens<W>(args, w.cols, first, n, n < W::kUnpackFrom ? 1 : count_tiles(n, kDpUnpackedTokens), s.x);
     for (std::int64_t row = row_begin; row < row_end; row += kDpRows) {
       const std::int64_t rows = clamp(row_end - row, kDpRows);
       RowScales scales[kDpRows];
@@ -149,45 +147,68 @@ void linear_codes(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_
   }
 }
 
-// One tile times the BF16 rows [row, row + rows). Its activations are packed, or null: read in place.
-inline void multiply_pairs(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t first, const TokenTile& tile,
-                           bool packed, std::int64_t row, std::int64_t rows) {
+// At most kDpPairTokens, the activations packed or in place.
+inline void linear_few_pairs(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t row_begin,
+                             std::int64_t row_end, const DpScratch& scratch) {
   using Add = void (*)(const Run&);
   static constexpr Add kAdd[kDpPairTokens] = {add_pairs<1>, add_pairs<2>, add_pairs<3>,
                                               add_pairs<4>, add_pairs<5>, add_pairs<6>};
-  const std::int64_t step = packed ? PlainPairs::kRun : w.cols;  // few tokens: rows from end to end, as memory likes it
-  alignas(64) float sums[kDpPairTokens * kSums];
-  for (std::int64_t c = 0; c < w.cols; c += step) {
-    const std::int64_t columns = clamp(w.cols - c, step);
-    kAdd[tile.count - 1]({.x = packed ? tile.x + c * tile.count : x_row(args, first + tile.begin) + c,
-                          .x_stride = packed ? run_width<PlainPairs>(columns) : args.ldx,
-                          .w = w.data + row * w.row_bytes() + c * 2,
-                          .w_stride = w.row_bytes(),
-                          .rows = rows,
-                          .columns = columns,
-                          .sums = sums,
-                          .first = c == 0,
-                          .fetch = tile.begin == 0,
-                          .bytes_left = w.row_bytes() - c * 2});
+  const bool packed = args.tokens > 1 && args.x_rows != nullptr;
+  const std::int64_t step = packed ? kPairRun : w.cols;  // few tokens: rows from end to end, as memory likes it
+  if (packed) order_tokens<PlainPairs>(args, w.cols, 0, args.tokens, 1, scratch.x);
+  for (std::int64_t row = row_begin; row < row_end; row += kDpRows) {
+    const std::int64_t rows = clamp(row_end - row, kDpRows);
+    for (std::int64_t c = 0; c < w.cols; c += step) {
+      const std::int64_t columns = clamp(w.cols - c, step);
+      kAdd[args.tokens - 1]({.x = packed ? scratch.x + c * args.tokens : x_row(args, 0) + c,
+                             .x_stride = packed ? run_width<PlainPairs>(columns) : args.ldx,
+                             .w = w.data + row * w.row_bytes() + c * 2,
+                             .w_stride = w.row_bytes(),
+                             .rows = rows,
+                             .columns = columns,
+                             .sums = scratch.sums,
+                             .first = c == 0,
+                             .bytes_left = w.row_bytes() - c * 2});
+    }
+    store_tile(args, 0, args.tokens, row, rows, scratch.sums);
   }
-  store_tile(args, first + tile.begin, tile.count, row, rows, sums);
 }
 
-// Activations are read in place where they are few and lie evenly, and where there is no scratch.
+// Tokens [first, first + n), more than kDpPairTokens.
+inline void multiply_pairs(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t row_begin,
+                           std::int64_t row_end, std::int64_t first, std::int64_t n, const DpScratch& scratch) {
+  const bool packed = args.x_rows != nullptr || args.ldx % kSameSets == 0;
+  if (packed) order_tokens<PlainPairs>(args, w.cols, first, n, 1, scratch.x);
+  for (std::int64_t row = row_begin; row < row_end; row += kDpRows) {
+    const std::int64_t rows = clamp(row_end - row, kDpRows);
+    const std::byte* panel = w.data + row * w.row_bytes();
+    for (std::int64_t c = 0; c < w.cols; c += kPairRun) {
+      const std::int64_t columns = clamp(w.cols - c, kPairRun);
+      const PairRun run{.x = packed ? scratch.x + c * n : x_row(args, first) + c,
+                        .x_stride = packed ? run_width<PlainPairs>(columns) : args.ldx,
+                        .tokens = n,
+                        .w = panel + c * 2,
+                        .w_stride = w.row_bytes(),
+                        .rows = rows,
+                        .columns = columns,
+                        .next = panel + (c + kPairRun < w.cols ? (c + kPairRun) * 2 : rows * w.row_bytes()),
+                        .sums = scratch.sums,
+                        .first = c == 0};
+      columns == kPairRun ? add_pair_run<true>(run) : add_pair_run<false>(run);
+    }
+    store_tile(args, first, n, row, rows, scratch.sums);
+  }
+}
+
 inline void linear_pairs(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t row_begin,
                          std::int64_t row_end, std::byte* scratch) {
-  const bool packed = scratch != nullptr && args.tokens > 1 && (args.tokens > kDpPairTokens || args.x_rows != nullptr);
-  const std::int64_t chunk = dp_chunk_tokens(w.cols);
-  auto* x = reinterpret_cast<bf16*>(scratch);
-  for (std::int64_t first = 0; first < args.tokens; first += chunk) {
-    const std::int64_t n = clamp(args.tokens - first, chunk);
-    const std::int64_t tiles = count_tiles(n, kDpPairTokens);
-    if (packed) order_tokens<PlainPairs>(args, w.cols, first, n, tiles, x);
-    for (std::int64_t row = row_begin; row < row_end; row += kDpRows) {
-      const std::int64_t rows = clamp(row_end - row, kDpRows);
-      for (std::int64_t i = 0; i < tiles; ++i) {
-        multiply_pairs(w, args, first, cut_tile(n, tiles, i, x, dp_padded_cols(w.cols)), packed, row, rows);
-      }
-    }
+  const DpScratch s = cut_scratch(scratch, w.cols, args.tokens);
+  if (args.tokens <= kDpPairTokens) return linear_few_pairs(w, args, row_begin, row_end, s);
+  const std::int64_t tiles = count_tiles(args.tokens, kDpPairTokens);
+  const std::int64_t chunks = count_tiles(args.tokens, clamp(dp_chunk_tokens(w.cols), kDpSummedTokens));
+  for (std::int64_t i = 0; i < chunks; ++i) {  // whole tiles
+    const std::int64_t first = tiles * i / chunks * kDpPairTokens;
+    const std::int64_t end = clamp(tiles * (i + 1) / chunks * kDpPairTokens, args.tokens);
+    multiply_pairs(w, args, row_begin, row_end, first, end - first, s);
   }
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <new>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -163,28 +164,34 @@ TEST_P(LinearTest, WithinTheComputedBound) {
   EXPECT_LE(worst_f32, 1);
 }
 
-// Any token subset, order, row range, slice and scatter gives the bits of the whole call.
+// Any token subset, order, row range, slice and scatter of `all` tokens gives the bits of the whole call.
 template <typename X>
-void check_invariance(const Kernels& k, const MatrixView& w, std::mt19937_64& rng) {
-  constexpr std::int64_t kTokens = 67;  // enough for every way to cut tokens into tiles
-  const auto x = random_x<X>(kTokens * w.cols, rng);
-  std::vector<float> whole(static_cast<std::size_t>(kTokens * w.rows));
-  call<X>(k, w, {.x = x.data(), .ldx = w.cols, .y = whole.data(), .ldy = w.rows, .tokens = kTokens}, 0, w.rows);
+void check_invariance(const Kernels& k, const MatrixView& w, std::int64_t all, std::mt19937_64& rng) {
+  const auto x = random_x<X>(all * w.cols, rng);
+  std::vector<float> whole(static_cast<std::size_t>(all * w.rows));
+  call<X>(k, w, {.x = x.data(), .ldx = w.cols, .y = whole.data(), .ldy = w.rows, .tokens = all}, 0, w.rows);
   for (int trial = 0; trial < 24; ++trial) {
-    const std::int64_t tokens = trial < 8 ? trial + 1 : 1 + random_below(rng, kTokens);
+    const std::int64_t tokens = trial < 8 ? trial + 1 : 1 + random_below(rng, all);
     const std::int64_t first = random_below(rng, w.rows);
     const std::int64_t end = first + 1 + random_below(rng, w.rows - first);
     std::vector<std::int32_t> x_rows(static_cast<std::size_t>(tokens));
-    for (auto& row : x_rows) row = static_cast<std::int32_t>(random_below(rng, kTokens));
-    std::vector<std::int32_t> y_rows(kTokens);
+    for (auto& row : x_rows) row = static_cast<std::int32_t>(random_below(rng, all));
+    const bool in_place = trial % 4 >= 2;
+    if (in_place)
+      std::iota(x_rows.begin(), x_rows.end(), static_cast<std::int32_t>(random_below(rng, all - tokens + 1)));
+    std::vector<std::int32_t> y_rows(static_cast<std::size_t>(all));
     for (std::size_t i = 0; i < y_rows.size(); ++i) y_rows[i] = static_cast<std::int32_t>(i);
     std::shuffle(y_rows.begin(), y_rows.end(), rng);
     const bool sliced = trial % 2 == 1;
     const bool weighted = trial % 3 == 2;
-    std::vector<float> y = random_x<float>(kTokens * w.rows, rng);
+    std::vector<float> y = random_x<float>(all * w.rows, rng);
     const std::vector<float> before = y;
     const std::vector<float> y_weights = random_x<float>(tokens, rng);
     LinearArgs<X> args{.x = x.data(), .ldx = w.cols, .x_rows = x_rows.data(), .y = y.data(), .ldy = w.rows};
+    if (in_place) {
+      args.x += x_rows[0] * w.cols;
+      args.x_rows = nullptr;
+    }
     args.y_rows = y_rows.data();
     args.y_weights = weighted ? y_weights.data() : nullptr;
     args.tokens = tokens;
@@ -201,17 +208,20 @@ void check_invariance(const Kernels& k, const MatrixView& w, std::mt19937_64& rn
       }
     }
     ASSERT_EQ(std::memcmp(y.data(), expected.data(), y.size() * sizeof(float)), 0)
-        << "tokens " << tokens << " rows [" << first << ", " << end << ") sliced " << sliced << " weighted "
-        << weighted;
+        << "tokens " << tokens << " rows [" << first << ", " << end << ") sliced " << sliced << " weighted " << weighted
+        << " in place " << in_place;
   }
 }
 
 TEST_P(LinearTest, EveryElementHasTheSameBitsInEveryCall) {
-  const std::int64_t shapes[][2] = {{1, 64}, {37, 160}, {71, 333}, {130, 96}, {20, 1111}};
-  for (const auto& [rows, wanted] : shapes) {
+  // 67 tokens: enough for every way to cut them into tiles. 131 are cut into chunks, and rows of 2,048 share cache
+  // sets.
+  const std::int64_t shapes[][3] = {{67, 1, 64},   {67, 37, 160},  {67, 71, 333},
+                                    {67, 130, 96}, {67, 20, 1111}, {131, 6, 2048}};
+  for (const auto& [tokens, rows, wanted] : shapes) {
     const auto weight = random_weight(kind(), rows, fitting_cols(kind(), wanted), rng);
-    check_invariance<bf16>(table(), weight.view, rng);
-    check_invariance<float>(table(), weight.view, rng);
+    check_invariance<bf16>(table(), weight.view, tokens, rng);
+    check_invariance<float>(table(), weight.view, tokens, rng);
   }
 }
 

@@ -46,9 +46,14 @@ constexpr std::int64_t attend_lanes(std::int64_t queries) { return round_up(quer
 constexpr std::int64_t scratch_row_floats(std::int64_t cols) { return round_up(cols, 32); }
 constexpr std::int64_t scratch_scale_floats(std::int64_t cols) { return round_up(cols / 32 + 1, 16); }
 
-// avx512_bf16: rows of a panel, most tokens of a tile of BF16 weights, and of codes: straight and from unpacked panels.
+// avx512_bf16: rows of a panel; most tokens of a tile of BF16 weights, and of codes: straight and from unpacked panels;
+// tokens that meet whole rows of codes; most tokens whose partial sums wait at a time.
 inline constexpr int kDpPanelRows = 32;
 inline constexpr int kDpPairTokens = 6, kDpCodeTokens = 7, kDpUnpackedTokens = 8;
+inline constexpr int kDpFewTokens = 4, kDpSummedTokens = 96;
+constexpr std::int64_t dp_sums_bytes(std::int64_t tokens) {
+  return (tokens < kDpSummedTokens ? tokens : kDpSummedTokens) * (kDpPanelRows + 1) * 64;
+}
 constexpr std::int64_t dp_padded_cols(std::int64_t cols) { return round_up(cols, 512); }
 // Tokens whose activations are packed at once: about 2 MiB, whole tiles. Changes no result.
 constexpr std::int64_t dp_chunk_tokens(std::int64_t cols) {

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products of more tokens straight from the codes of a panel. Expanding a code again for each tile of up to seven
+// tokens costs little: it runs on ports that the products leave free, and codes are a quarter of what pairs are.
+
+// A tile over one run.
+struct CodedRun {
+  const bf16* x = nullptr;  // [T, V vectors]
+  std::int64_t column = 0;
+  std::int64_t columns = 0;
+  float* sums = nullptr;             // [T, kSums]; nothing yet at column 0
+  std::int64_t tile = 0, tiles = 1;  // which of how many, each of which asks memory for its part of what comes next
+};
+
+template <class W, int T, int R, int V>
+[[gnu::always_inline]] inline void add_coded_run(const CodedPanel& panel, std::int64_t r, const CodedRun& run,
+                                                 std::int64_t columns) {
+  F acc[1][T][R];
+  dot_coded_runs<W, T, R, 1, V>(panel, r, run.x, run.column, columns, acc);
+  for (int i = 0; i < R; ++i) {
+    const F scale = W::template scales<V>(panel.scales[r + i], run.column, columns);
+    for (int t = 0; t < T; ++t) {
+      float* sum = run.sums + t * kSums + (r + i) * 16;
+      store(sum, fma(acc[0][t][i], scale, run.column == 0 ? zero() : load_f32(sum)));
+    }
+  }
+}
+
+// kWhole: run.columns is kBlock.
+template <class W, int T, int V, bool kWhole>
+void add_coded_panel_run(const CodedPanel& given, const CodedRun& given_run) {
+  const CodedPanel panel = given;  // copies, which the stores to sums cannot change
+  const CodedRun run = given_run;
+  const std::int64_t columns = kWhole ? kBlock : run.columns;
+  const bool last = run.column + run.columns >= panel.cols;  // then the first run of the next panel
+  const std::int64_t next = last ? panel.rows * panel.row_bytes : W::bytes(run.column + kBlock);
+  std::int64_t r = 0, wait = run.tile + 1;  // row pairs until the next that this tile asks for
+  for (; r + 2 <= panel.rows; r += 2) {
+    if (--wait == 0) {
+      wait = run.tiles;
+      for (std::int64_t line = 0; line < W::bytes(kBlock); line += 64) {
+        _mm_prefetch(panel.codes + r * panel.row_bytes + next + line, _MM_HINT_T0);
+        _mm_prefetch(panel.codes + (r + 1) * panel.row_bytes + next + line, _MM_HINT_T0);
+      }
+    }
+    add_coded_run<W, T, 2, V>(panel, r, run, columns);
+  }
+  for (; r < panel.rows; ++r) add_coded_run<W, T, 1, V>(panel, r, run, columns);
+}
+
+template <class W, int T>
+void add_tile_of_run(const CodedPanel& panel, const CodedRun& run) {
+  if (run.columns == kBlock) return add_coded_panel_run<W, T, 16, true>(panel, run);
+  if constexpr (W::kShortRuns) {
+    if (W::vectors(run.columns) == 8) return add_coded_panel_run<W, T, 8, false>(panel, run);
+    if (W::vectors(run.columns) == 4) return add_coded_panel_run<W, T, 4, false>(panel, run);
+  }
+  add_coded_panel_run<W, T, 16, false>(panel, run);
+}
+
+// tokens: of a tile that may be one of several, 4 to 7.
+template <class W>
+void add_tile_run(const CodedPanel& panel, std::int64_t tokens, const CodedRun& run) {
+  using Add = void (*)(const CodedPanel&, const CodedRun&);
+  static constexpr std::int64_t kLeast = (kDpCodeTokens + 1) / 2;
+  static constexpr Add kAdd[] = {add_tile_of_run<W, kLeast>, add_tile_of_run<W, kLeast + 1>,
+                                 add_tile_of_run<W, kLeast + 2>, add_tile_of_run<W, kLeast + 3>};
+  static_assert(kLeast + 3 == kDpCodeTokens);
+  kAdd[tokens - kLeast](panel, run);
+}
+
+// All columns of a panel. x: all tokens' activations, [run, token, run width].
+template <class W>
+void add_code_runs(const CodedPanel& panel, const bf16* x, std::int64_t tokens, float* sums) {
+  const std::int64_t tiles = count_tiles(tokens, kDpCodeTokens);
+  for (std::int64_t c = 0; c < panel.cols; c += kBlock) {
+    const std::int64_t n = clamp(panel.cols - c, kBlock), width = W::vectors(n) * 32;
+    for (std::int64_t i = 0; i < tiles; ++i) {
+      const std::int64_t begin = tokens * i / tiles, count = tokens * (i + 1) / tiles - begin;
+      add_tile_run<W>(panel, count,
+                      {.x = x + c * tokens + begin * width,
+                       .column = c,
+                       .columns = n,
+                       .sums = sums + begin * kSums,
+                       .tile = i,
+                       .tiles = tiles});
+    }
+  }
+}
