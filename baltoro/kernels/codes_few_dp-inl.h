@@ -2,22 +2,26 @@
 // Products of up to four tokens straight from codes: all columns of few rows, partial sums in registers.
 
 constexpr std::int64_t kCodesAhead = 8192;    // bytes
+constexpr std::int64_t kScaleRowsAhead = 8;   // rows
 constexpr std::int64_t kWideColumns = 10000;  // of x, all tokens: more leave no room for rows side by side
 
-// Asks memory for codes in the order they lie in, some KiB before they are used: the processor's own prefetchers do not
-// see a stream in runs of several rows. Panels follow each other, so the end of one asks for the next.
-template <class W, int R, int N>
-[[gnu::always_inline]] inline void prefetch_codes(const CodedPanel& panel, std::int64_t r, std::int64_t c) {
+// What memory is asked for while N runs of R rows at column c are computed, some KiB before it is used: the processor's
+// own prefetchers do not see a stream in runs of several rows. Codes are asked for in the order they lie in, a few
+// lines at a time. Panels follow each other, so the end of one asks for the next.
+template <class W, int R>
+[[gnu::always_inline]] inline const std::byte* codes_ahead(const CodedPanel& panel, std::int64_t r, std::int64_t c) {
   const std::int64_t group = R * panel.row_bytes;
-  const std::byte* codes =
-      panel.codes + r * panel.row_bytes + R * W::bytes(c) + (group > kCodesAhead ? group : kCodesAhead);
-  for (std::int64_t line = 0; line < R * N * W::bytes(kBlock); line += 64) _mm_prefetch(codes + line, _MM_HINT_T0);
+  return panel.codes + r * panel.row_bytes + R * W::bytes(c) + (group > kCodesAhead ? group : kCodesAhead);
+}
+template <int R>
+[[gnu::always_inline]] inline void prefetch_scales(const CodedPanel& panel, std::int64_t r, std::int64_t c) {
+  for (int i = 0; i < R; ++i) {
+    _mm_prefetch(panel.stored_scales + (r + i + kScaleRowsAhead) * panel.scale_row_bytes + c / 16, _MM_HINT_T0);
+  }
 }
 
-// The codes that prefetch_codes() takes for asked already: before the first panel of a call.
-inline void prefetch_start(const std::byte* codes, std::int64_t bytes) {
-  const std::int64_t end = bytes < kCodesAhead ? bytes : kCodesAhead;
-  for (std::int64_t at = 0; at < end; at += 64) _mm_prefetch(codes + at, _MM_HINT_T0);
+inline void prefetch_bytes(const std::byte* from, std::int64_t bytes) {
+  for (std::int64_t at = 0; at < bytes; at += 64) _mm_prefetch(from + at, _MM_HINT_T0);
 }
 
 // Vector K of a code vector of N runs and R rows: acc += x . codes. Runs and rows take turns, so that few products wait
@@ -44,10 +48,12 @@ template <class W, int T, int R, int N, int V>
   }
 }
 
-// N runs of V vectors of rows [r, r + R), the first at column c and each of n columns: acc = x . codes.
+// N runs of V vectors of rows [r, r + R), the first at column c and each of n columns: acc = x . codes. ahead: as many
+// codes to ask memory for, or null.
 template <class W, int T, int R, int N, int V>
 [[gnu::always_inline]] inline void dot_coded_runs(const CodedPanel& panel, std::int64_t r, const bf16* x,
-                                                  std::int64_t c, std::int64_t n, F (&acc)[N][T][R]) {
+                                                  std::int64_t c, std::int64_t n, const std::byte* ahead,
+                                                  F (&acc)[N][T][R]) {
   constexpr int kCodeVectors = V / W::kExpand, kParts = (kCodeVectors + 3) / 4, kVectors = kCodeVectors / kParts;
   for (auto& run : acc) {
     for (auto& row : run) {
@@ -63,15 +69,19 @@ template <class W, int T, int R, int N, int V>
         for (int j = 0; j < kVectors; ++j) q[j][m][i] = loaded[j];
       }
     }
-    for (int j = 0; j < kVectors; ++j, x += 32 * W::kExpand) add_code_vector<W, T, R, N, V>(x, q[j], acc);
+    for (int j = 0; j < kVectors; ++j, x += 32 * W::kExpand) {
+      for (int i = 0; ahead != nullptr && i < R * N; ++i, ahead += 64) _mm_prefetch(ahead, _MM_HINT_T0);
+      add_code_vector<W, T, R, N, V>(x, q[j], acc);
+    }
   }
 }
 
 template <class W, int T, int R, int N, int V>
 [[gnu::always_inline]] inline void add_coded_runs(const CodedPanel& panel, std::int64_t r, const bf16* x,
-                                                  std::int64_t c, std::int64_t n, F (&sums)[T][R]) {
+                                                  std::int64_t c, std::int64_t n, const std::byte* ahead,
+                                                  F (&sums)[T][R]) {
   F acc[N][T][R];
-  dot_coded_runs<W, T, R, N, V>(panel, r, x, c, n, acc);
+  dot_coded_runs<W, T, R, N, V>(panel, r, x, c, n, ahead, acc);
   for (int m = 0; m < N; ++m) {
     for (int i = 0; i < R; ++i) {
       const F scale = W::template scales<V>(panel.scales[r + i], c + m * kBlock, n);
@@ -89,21 +99,21 @@ void add_coded_rows(const CodedPanel& panel, std::int64_t r, const bf16* x, floa
   }
   std::int64_t c = 0;
   for (; c + N * kBlock <= panel.cols; c += N * kBlock) {
-    prefetch_codes<W, R, N>(panel, r, c);
-    add_coded_runs<W, T, R, N, 16>(panel, r, x + c * T, c, kBlock, sums);
+    prefetch_scales<R>(panel, r, c);
+    add_coded_runs<W, T, R, N, 16>(panel, r, x + c * T, c, kBlock, codes_ahead<W, R>(panel, r, c), sums);
   }
   for (; N > 1 && c + kBlock <= panel.cols; c += kBlock) {
-    prefetch_codes<W, R, 1>(panel, r, c);
-    add_coded_runs<W, T, R, 1, 16>(panel, r, x + c * T, c, kBlock, sums);
+    prefetch_scales<R>(panel, r, c);
+    add_coded_runs<W, T, R, 1, 16>(panel, r, x + c * T, c, kBlock, codes_ahead<W, R>(panel, r, c), sums);
   }
   if (c < panel.cols) {
     const std::int64_t n = panel.cols - c;
     const int vectors = W::vectors(n);
     if constexpr (W::kShortRuns) {
-      if (vectors == 8) add_coded_runs<W, T, R, 1, 8>(panel, r, x + c * T, c, n, sums);
-      if (vectors == 4) add_coded_runs<W, T, R, 1, 4>(panel, r, x + c * T, c, n, sums);
+      if (vectors == 8) add_coded_runs<W, T, R, 1, 8>(panel, r, x + c * T, c, n, nullptr, sums);
+      if (vectors == 4) add_coded_runs<W, T, R, 1, 4>(panel, r, x + c * T, c, n, nullptr, sums);
     }
-    if (vectors == 16) add_coded_runs<W, T, R, 1, 16>(panel, r, x + c * T, c, n, sums);
+    if (vectors == 16) add_coded_runs<W, T, R, 1, 16>(panel, r, x + c * T, c, n, nullptr, sums);
   }
   for (int t = 0; t < T; ++t) {
     for (int i = 0; i < R; ++i) store(to + t * kSums + (r + i) * 16, sums[t][i]);

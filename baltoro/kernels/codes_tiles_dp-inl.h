@@ -15,7 +15,7 @@ template <class W, int T, int R, int V>
 [[gnu::always_inline]] inline void add_coded_run(const CodedPanel& panel, std::int64_t r, const CodedRun& run,
                                                  std::int64_t columns) {
   F acc[1][T][R];
-  dot_coded_runs<W, T, R, 1, V>(panel, r, run.x, run.column, columns, acc);
+  dot_coded_runs<W, T, R, 1, V>(panel, r, run.x, run.column, columns, nullptr, acc);
   for (int i = 0; i < R; ++i) {
     const F scale = W::template scales<V>(panel.scales[r + i], run.column, columns);
     for (int t = 0; t < T; ++t) {
@@ -33,6 +33,8 @@ void add_coded_panel_run(const CodedPanel& given, const CodedRun& given_run) {
   const std::int64_t columns = kWhole ? kBlock : run.columns;
   const bool last = run.column + run.columns >= panel.cols;  // then the first run of the next panel
   const std::int64_t next = last ? panel.rows * panel.row_bytes : W::bytes(run.column + kBlock);
+  const std::byte* next_scales =
+      panel.stored_scales + (last ? panel.rows * panel.scale_row_bytes : (run.column + kBlock) / 16);
   std::int64_t r = 0, wait = run.tile + 1;  // row pairs until the next that this tile asks for
   for (; r + 2 <= panel.rows; r += 2) {
     if (--wait == 0) {
@@ -41,6 +43,8 @@ void add_coded_panel_run(const CodedPanel& given, const CodedRun& given_run) {
         _mm_prefetch(panel.codes + r * panel.row_bytes + next + line, _MM_HINT_T0);
         _mm_prefetch(panel.codes + (r + 1) * panel.row_bytes + next + line, _MM_HINT_T0);
       }
+      _mm_prefetch(next_scales + r * panel.scale_row_bytes, _MM_HINT_T0);
+      _mm_prefetch(next_scales + (r + 1) * panel.scale_row_bytes, _MM_HINT_T0);
     }
     add_coded_run<W, T, 2, V>(panel, r, run, columns);
   }

@@ -63,6 +63,9 @@ struct CodedPanel {
   std::int64_t rows = 0;
   std::int64_t cols = 0;
   const RowScales* scales = nullptr;  // of each row
+  // Those of the first row as stored, to ask memory for; any address and 0 where they are widened.
+  const std::byte* stored_scales = nullptr;
+  std::int64_t scale_row_bytes = 0;
 };
 
 // Activations of a tile, packed as [run, token, run width].

@@ -114,12 +114,18 @@ void multiply_panel(const CodedPanel& panel, std::int64_t row, const LinearArgs<
 // Asks for what the first products of a call need: the first run of its first panel, or the first rows from end to end.
 template <class W>
 void prefetch_first(const MatrixView& w, std::int64_t row_begin, std::int64_t row_end, std::int64_t tokens) {
-  const std::byte* codes = w.data + row_begin * w.row_bytes();
-  if (tokens <= kDpFewTokens) return prefetch_start(codes, (row_end - row_begin) * w.row_bytes());
-  const std::int64_t rows = clamp(row_end - row_begin, kDpRows), bytes = W::bytes(clamp(w.cols, kBlock));
-  for (std::int64_t r = 0; r < rows; ++r) {
-    for (std::int64_t at = 0; at < bytes; at += 64) _mm_prefetch(codes + r * w.row_bytes() + at, _MM_HINT_T0);
+  const std::int64_t rows = row_end - row_begin, row_bytes = w.row_bytes();
+  const std::byte* codes = w.data + row_begin * row_bytes;
+  if (tokens > kDpFewTokens) {
+    for (std::int64_t r = 0; r < clamp(rows, kDpRows); ++r) {
+      prefetch_bytes(codes + r * row_bytes, W::bytes(clamp(w.cols, kBlock)));
+    }
+    return;
   }
+  prefetch_bytes(codes, clamp(rows * row_bytes, kCodesAhead));
+  if (w.format == WeightFormat::kFp8Block) return;
+  const std::int64_t scale_row_bytes = w.scale_bytes() / w.rows;
+  prefetch_bytes(w.scale + row_begin * scale_row_bytes, clamp(rows, kScaleRowsAhead) * scale_row_bytes);
 }
 
 template <class W>
@@ -137,11 +143,14 @@ void linear_codes(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_
       for (std::int64_t r = 0; r < rows; ++r) {
         scales[r] = W::row_scales(w, row + r, s.widened + r * scratch_scale_floats(w.cols));
       }
+      const bool stored = scales[0].stored != nullptr;
       const CodedPanel panel{.codes = w.data + row * w.row_bytes(),
                              .row_bytes = w.row_bytes(),
                              .rows = rows,
                              .cols = w.cols,
-                             .scales = scales};
+                             .scales = scales,
+                             .stored_scales = stored ? scales[0].stored : w.data,
+                             .scale_row_bytes = stored ? w.scale_cols() * 2 : 0};
       multiply_panel<W>(panel, row, args, first, n, s);
     }
   }
