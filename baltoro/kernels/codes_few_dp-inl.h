@@ -20,7 +20,7 @@ template <int R>
   }
 }
 
-inline void prefetch_bytes(const std::byte* from, std::int64_t bytes) {
+[[gnu::always_inline]] inline void prefetch_bytes(const std::byte* from, std::int64_t bytes) {
   for (std::int64_t at = 0; at < bytes; at += 64) _mm_prefetch(from + at, _MM_HINT_T0);
 }
 

@@ -29,9 +29,7 @@ void unpack_rows(const CodedPanel& panel, std::int64_t c, std::int64_t n, std::b
   const bool last = c + kBlock >= panel.cols;
   const std::int64_t next = last ? panel.rows * panel.row_bytes : W::bytes(c + kBlock);
   for (std::int64_t r = 0; r < panel.rows; ++r) {
-    for (std::int64_t line = 0; line < W::bytes(V * 32); line += 64) {
-      _mm_prefetch(panel.codes + r * panel.row_bytes + next + line, _MM_HINT_T0);
-    }
+    prefetch_bytes(panel.codes + r * panel.row_bytes + next, W::bytes(V * 32));
     unpack_run<W, V>(panel.codes + r * panel.row_bytes + W::bytes(c), panel.scales[r], c, n, pairs + r * V * 64,
                      lane_scales + r * 16);
   }

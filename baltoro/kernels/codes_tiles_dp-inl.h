@@ -79,7 +79,7 @@ void add_code_runs(const CodedPanel& panel, const bf16* x, std::int64_t tokens, 
   for (std::int64_t c = 0; c < panel.cols; c += kBlock) {
     const std::int64_t n = clamp(panel.cols - c, kBlock), width = W::vectors(n) * 32;
     for (std::int64_t i = 0; i < tiles; ++i) {
-      const std::int64_t begin = tokens * i / tiles, count = tokens * (i + 1) / tiles - begin;
+      const std::int64_t begin = part_begin(tokens, tiles, i), count = part_begin(tokens, tiles, i + 1) - begin;
       add_tile_run<W>(panel, count,
                       {.x = x + c * tokens + begin * width,
                        .column = c,

@@ -28,6 +28,9 @@ bool isa_supported(Isa isa);    // by this CPU and operating system
 // unsupported name is an error.
 Result<Isa> choose_isa();
 
+// Rows a multiple of this apart share sets of the caches, where few of them find room.
+inline constexpr std::int64_t kSameSetsBytes = 4096;
+
 // Operands of y = x W^T for a batch of tokens.
 //   x [tokens, cols] bf16, f32 or, as std::byte, rows of quantize_row (the function says), row stride ldx elements
 //   y [tokens, rows] f32, row stride ldy elements; must not alias x
@@ -96,7 +99,7 @@ struct Kernels {
   // others). BF16 products of avx512_bf16 take denormal operands and sums for zero. scratch: linear_scratch_bytes()
   // bytes, 64-byte aligned. A call orders its tokens' activations first, but for BF16 weights
   // without x_rows, which costs as much as six to eight rows: few calls of many rows are better than many of few. Rows
-  // of x or W that lie a multiple of 4 KiB apart share sets of the caches: x is then copied first.
+  // of x that lie a multiple of kSameSetsBytes apart are copied first.
   void (*linear_bf16)(const tensor::MatrixView& w, const LinearArgs<bf16>& args, std::int64_t row_begin,
                       std::int64_t row_end, std::byte* scratch) = nullptr;
   // The same with f32 activations and f32 products: the reference arithmetic and the router.
@@ -154,7 +157,7 @@ struct Kernels {
 const Kernels& kernels(Isa isa);
 
 // Scratch that linear_* and linear_transposed_* need for a weight of that shape and that many tokens, any variant. It
-// never shrinks with more tokens, rows or columns.
+// never shrinks with more tokens or rows.
 std::int64_t linear_scratch_bytes(std::int64_t rows, std::int64_t cols, std::int64_t tokens);
 
 // Whether linear_int8 takes that weight: kInt8Group, and kInt4Group with groups of whole multiples of 32 columns.

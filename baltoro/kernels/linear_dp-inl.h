@@ -13,11 +13,12 @@
 // tokens that meet the codes straight; codes_many_dp-inl.h: those worth an unpacked panel.
 
 constexpr int kDpRows = kDpPanelRows;
-// Floats from a token's partial sums to the next's. One vector more than they take: loads wait for a store to a place
-// that lies a multiple of 4 KiB away.
-constexpr int kSums = kDpRows * 16 + 16;
+constexpr int kSums = kDpSums;
 
-inline std::int64_t count_tiles(std::int64_t n, std::int64_t most) { return (n + most - 1) / most; }
+// n cut into the fewest parts of at most `most`, of sizes that differ by one at most; part i of them begins at
+// part_begin.
+constexpr std::int64_t count_tiles(std::int64_t n, std::int64_t most) { return (n + most - 1) / most; }
+constexpr std::int64_t part_begin(std::int64_t n, std::int64_t parts, std::int64_t i) { return n * i / parts; }
 
 // A tile over one run of columns.
 struct Run {

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A call of linear_bf16 cut into chunks of tokens, panels of rows and tiles; see linear_dp-inl.h.
 
-// Rows that lie a multiple of this many BF16 apart share the sets of a cache, where few of them find room.
-constexpr std::int64_t kSameSets = 2048;
-
 struct PlainPairs {  // BF16 weights
   static constexpr std::int64_t kRun = kPairRun;
   static std::int64_t vectors(std::int64_t n) { return (n + 31) / 32; }
@@ -14,9 +11,10 @@ struct PlainPairs {  // BF16 weights
 
 // Cuts n tokens into the fewest tiles, of sizes that differ by one at most: tile i of them.
 inline TokenTile cut_tile(std::int64_t n, std::int64_t tiles, std::int64_t i, const bf16* x, std::int64_t padded_cols) {
-  const std::int64_t begin = n * i / tiles;
-  return {.begin = begin, .count = n * (i + 1) / tiles - begin, .x = x + begin * padded_cols};
+  const std::int64_t begin = part_begin(n, tiles, i);
+  return {.begin = begin, .count = part_begin(n, tiles, i + 1) - begin, .x = x + begin * padded_cols};
 }
+
 // BF16 values that a run of that many columns takes.
 template <class W>
 std::int64_t run_width(std::int64_t columns) {
@@ -92,6 +90,7 @@ void add_tile_unpacked(const CodedPanel& panel, const TokenTile& tile, const DpS
 template <class W>
 void multiply_panel(const CodedPanel& panel, std::int64_t row, const LinearArgs<bf16>& args, std::int64_t first,
                     std::int64_t n, const DpScratch& scratch) {
+  static_assert(W::kUnpackFrom <= kDpSummedTokens);
   using Rows = void (*)(const CodedPanel&, const bf16*, float*);
   static constexpr Rows kAddRows[kDpFewTokens] = {add_tile_codes<W, 1>, add_tile_codes<W, 2>, add_tile_codes<W, 3>,
                                                   add_tile_codes<W, 4>};
@@ -134,7 +133,8 @@ void linear_codes(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_
   const DpScratch s = cut_scratch(scratch, w.cols, args.tokens);
   const std::int64_t chunks = count_tiles(args.tokens, dp_chunk_tokens(w.cols));
   for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
-    const std::int64_t first = args.tokens * chunk / chunks, n = args.tokens * (chunk + 1) / chunks - first;
+    const std::int64_t first = part_begin(args.tokens, chunks, chunk);
+    const std::int64_t n = part_begin(args.tokens, chunks, chunk + 1) - first;
     prefetch_first<W>(w, row_begin, row_end, n);
     order_tokens<W>(args, w.cols, first, n, n < W::kUnpackFrom ? 1 : count_tiles(n, kDpUnpackedTokens), s.x);
     for (std::int64_t row = row_begin; row < row_end; row += kDpRows) {
@@ -186,7 +186,7 @@ inline void linear_few_pairs(const MatrixView& w, const LinearArgs<bf16>& args, 
 // Tokens [first, first + n), more than kDpPairTokens.
 inline void multiply_pairs(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t row_begin,
                            std::int64_t row_end, std::int64_t first, std::int64_t n, const DpScratch& scratch) {
-  const bool packed = args.x_rows != nullptr || args.ldx % kSameSets == 0;
+  const bool packed = args.x_rows != nullptr || args.ldx * 2 % kSameSetsBytes == 0;
   if (packed) order_tokens<PlainPairs>(args, w.cols, first, n, 1, scratch.x);
   for (std::int64_t row = row_begin; row < row_end; row += kDpRows) {
     const std::int64_t rows = clamp(row_end - row, kDpRows);
@@ -216,8 +216,8 @@ inline void linear_pairs(const MatrixView& w, const LinearArgs<bf16>& args, std:
   const std::int64_t tiles = count_tiles(args.tokens, kDpPairTokens);
   const std::int64_t chunks = count_tiles(args.tokens, clamp(dp_chunk_tokens(w.cols), kDpSummedTokens));
   for (std::int64_t i = 0; i < chunks; ++i) {  // whole tiles
-    const std::int64_t first = tiles * i / chunks * kDpPairTokens;
-    const std::int64_t end = clamp(tiles * (i + 1) / chunks * kDpPairTokens, args.tokens);
+    const std::int64_t first = part_begin(tiles, chunks, i) * kDpPairTokens;
+    const std::int64_t end = clamp(part_begin(tiles, chunks, i + 1) * kDpPairTokens, args.tokens);
     multiply_pairs(w, args, row_begin, row_end, first, end - first, s);
   }
 }

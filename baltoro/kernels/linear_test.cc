@@ -98,6 +98,22 @@ std::int64_t fitting_cols(const WeightKind& kind, std::int64_t wanted) {
   return std::max<std::int64_t>(1, wanted / kind.group) * kind.group;
 }
 
+TEST(LinearScratch, NeverShrinksWithTokensOrRows) {
+  for (const std::int64_t cols : {1, 64, 576, 2048, 7168, 7680, 18432}) {
+    std::int64_t fewer_tokens = 0;
+    for (std::int64_t tokens = 1; tokens <= 600; ++tokens) {
+      std::int64_t fewer_rows = 0;
+      for (const std::int64_t rows : {1, 8, 63, 64, 65, 4096}) {
+        const std::int64_t bytes = linear_scratch_bytes(rows, cols, tokens);
+        EXPECT_GE(bytes, fewer_rows) << rows << " rows, " << cols << " columns, " << tokens << " tokens";
+        fewer_rows = bytes;
+      }
+      EXPECT_GE(fewer_rows, fewer_tokens) << cols << " columns, " << tokens << " tokens";
+      fewer_tokens = fewer_rows;
+    }
+  }
+}
+
 struct Case {
   Isa isa;
   WeightKind kind;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products with BF16 rows as stored: few tokens meet whole rows, more of them meet a panel run by run.
 
-// Few tokens. kFetch: asks memory for the rows early, as the processor does too little of it.
-template <int T, int R, bool kFetch>
+// Few tokens. For more than one, memory is asked for the rows early, as the processor does too little of it.
+template <int T, int R>
 [[gnu::always_inline]] inline void add_rows_of_pairs(const Run& run, std::int64_t r) {
   constexpr std::int64_t kAhead = 8192 / R;
   const std::byte* w = run.w + r * run.w_stride;
@@ -13,7 +13,7 @@ template <int T, int R, bool kFetch>
   }
   std::int64_t c = 0;
   for (; c + 32 <= run.columns; c += 32) {
-    if constexpr (kFetch) {  // at a row's end, the start of the one R rows on
+    if constexpr (T > 1) {  // at a row's end, the start of the one R rows on
       const std::int64_t at = c * 2 + kAhead + (c * 2 + kAhead < run.bytes_left ? 0 : (R - 1) * run.w_stride);
       for (int i = 0; i < R; ++i) _mm_prefetch(w + i * run.w_stride + at, _MM_HINT_T0);
     }
@@ -25,17 +25,13 @@ template <int T, int R, bool kFetch>
   }
 }
 
-template <int T, bool kFetch>
-void add_panel_of_pairs(const Run& given) {
+template <int T>
+void add_pairs(const Run& given) {
   const Run run = given;  // a copy, which the stores to sums cannot change
   constexpr int kRows = T == 1 ? 8 : 4;
   std::int64_t r = 0;
-  for (; r + kRows <= run.rows; r += kRows) add_rows_of_pairs<T, kRows, kFetch>(run, r);
-  for (; r < run.rows; ++r) add_rows_of_pairs<T, 1, kFetch>(run, r);
-}
-template <int T>
-void add_pairs(const Run& run) {
-  return T > 1 ? add_panel_of_pairs<T, true>(run) : add_panel_of_pairs<T, false>(run);
+  for (; r + kRows <= run.rows; r += kRows) add_rows_of_pairs<T, kRows>(run, r);
+  for (; r < run.rows; ++r) add_rows_of_pairs<T, 1>(run, r);
 }
 
 constexpr int kPairRows = 4;  // of a tile
@@ -124,7 +120,7 @@ void add_pair_run(const PairRun& run) {
   const std::int64_t tiles = count_tiles(run.tokens, kDpPairTokens), groups = run.rows / kPairRows;
   RowsAhead ahead{.row = run.next, .stride = run.w_stride, .rows = run.rows, .turns = tiles * groups};
   for (std::int64_t i = 0; i < tiles; ++i) {
-    const std::int64_t begin = run.tokens * i / tiles, count = run.tokens * (i + 1) / tiles - begin;
+    const std::int64_t begin = part_begin(run.tokens, tiles, i), count = part_begin(run.tokens, tiles, i + 1) - begin;
     PairTile tile{.x = run.x + begin * run.x_stride,
                   .x_stride = run.x_stride,
                   .w = run.w,

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "baltoro/base/round_up.h"
 #include "baltoro/kernels/kernels.h"
 
 namespace baltoro::kernels {
@@ -33,10 +34,6 @@ constexpr std::int64_t panel_rows(std::int64_t cols) {
   return fitting < 8 ? 8 : (fitting > 64 ? 64 : fitting);
 }
 
-constexpr std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
-
 // Positions the attention weighs and mixes at once: more of them write z less often, fewer leave room in the caches.
 inline constexpr std::int64_t kAttendStep = 256;
 // Queries are padded to whole vectors.
@@ -51,11 +48,14 @@ constexpr std::int64_t scratch_scale_floats(std::int64_t cols) { return round_up
 inline constexpr int kDpPanelRows = 32;
 inline constexpr int kDpPairTokens = 6, kDpCodeTokens = 7, kDpUnpackedTokens = 8;
 inline constexpr int kDpFewTokens = 4, kDpSummedTokens = 96;
+// Floats from a token's partial sums to the next's. One vector more than they take: loads wait for a store to a place
+// that lies a multiple of 4 KiB away.
+inline constexpr int kDpSums = (kDpPanelRows + 1) * 16;
 constexpr std::int64_t dp_sums_bytes(std::int64_t tokens) {
-  return (tokens < kDpSummedTokens ? tokens : kDpSummedTokens) * (kDpPanelRows + 1) * 64;
+  return (tokens < kDpSummedTokens ? tokens : kDpSummedTokens) * kDpSums * 4;
 }
 constexpr std::int64_t dp_padded_cols(std::int64_t cols) { return round_up(cols, 512); }
-// Tokens whose activations are packed at once: about 2 MiB, whole tiles. Changes no result.
+// Most tokens whose activations are packed at once: about 2 MiB, a multiple of every tile. Changes no result.
 constexpr std::int64_t dp_chunk_tokens(std::int64_t cols) {
   const std::int64_t fitting = (2 << 20) / (dp_padded_cols(cols > 0 ? cols : 1) * 2) / 48 * 48;
   return fitting < 48 ? 48 : (fitting > 528 ? 528 : fitting);

@@ -10,8 +10,6 @@
 namespace baltoro::model {
 namespace {
 
-constexpr std::int64_t kSameSetsBytes = 4096;  // rows so far apart share sets of the caches, where few find room
-
 // Hands out consecutive 64-byte aligned pieces.
 class Cutter {
  public:
@@ -126,7 +124,7 @@ WorkerScratch lay_out_worker(const ModelConfig& c, std::int64_t tokens, std::int
 std::int64_t operand_row_bytes(Math math, std::int64_t n) {
   const std::int64_t elements = n * element_bytes(math);
   const std::int64_t bytes = math == Math::kFast ? round_up(elements, 64) + kernels::int8_row_bytes(n) : elements;
-  return bytes % kSameSetsBytes == 0 ? bytes + 64 : bytes;
+  return bytes % kernels::kSameSetsBytes == 0 ? bytes + 64 : bytes;
 }
 
 Activations lay_out_activations(const ModelConfig& config, const ActivationSizes& sizes, std::byte* base,

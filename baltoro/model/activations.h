@@ -84,7 +84,8 @@ struct Activations {
 };
 
 // Bytes of a row of n values that a linear reads: BF16 or F32 elements, in `fast` followed by their 8-bit form
-// (kernels::quantize_row) from a multiple of 64 bytes on. Never a multiple of 4 KiB.
+// (kernels::quantize_row) from a multiple of 64 bytes on. Never a multiple of
+// kernels::kSameSetsBytes.
 std::int64_t operand_row_bytes(Math math, std::int64_t n);
 
 // Sizes that the buffers follow from.
