@@ -15,13 +15,11 @@ namespace baltoro::model {
 namespace {
 
 std::string config_text() {
-  json::Value config = test::small_config();
-  config.set("hidden_size", 256);
-  config.set("num_hidden_layers", 4);
-  config.set("moe_intermediate_size", 256);
-  config.set("n_routed_experts", 12);
-  config.set("num_experts_per_tok", 3);
-  return json::dump(config);
+  return test::small_config_with({{"hidden_size", 256},
+                                  {"num_hidden_layers", 4},
+                                  {"moe_intermediate_size", 256},
+                                  {"n_routed_experts", 12},
+                                  {"num_experts_per_tok", 3}});
 }
 
 class ExpertCacheTest : public testing::Test {

@@ -10,6 +10,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "baltoro/base/file.h"
@@ -48,6 +49,13 @@ inline json::Value small_config() {
     "rope_theta": 10000, "rope_scaling": null, "max_position_embeddings": 256, "tie_word_embeddings": false,
     "hidden_act": "silu", "attention_bias": false, "num_nextn_predict_layers": 0, "bos_token_id": 256,
     "eos_token_id": 258, "torch_dtype": "bfloat16"})");
+}
+
+// The text of that config with other numbers.
+inline std::string small_config_with(const std::vector<std::pair<const char*, std::int64_t>>& numbers) {
+  json::Value config = small_config();
+  for (const auto& [field, number] : numbers) config.set(field, number);
+  return json::dump(config);
 }
 
 // A checkpoint in memory: every tensor with its bytes.

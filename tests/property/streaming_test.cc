@@ -24,13 +24,11 @@ constexpr std::int64_t kLots = std::int64_t{1} << 40;
 
 // One dense and three MoE layers, 16 experts of 768 KiB in BF16, 4 a token: each expert is a unit of reading.
 std::string config_text() {
-  json::Value config = test::small_config();
-  config.set("hidden_size", 256);
-  config.set("num_hidden_layers", 4);
-  config.set("moe_intermediate_size", 512);
-  config.set("n_routed_experts", 16);
-  config.set("num_experts_per_tok", 4);
-  return json::dump(config);
+  return test::small_config_with({{"hidden_size", 256},
+                                  {"num_hidden_layers", 4},
+                                  {"moe_intermediate_size", 512},
+                                  {"n_routed_experts", 16},
+                                  {"num_experts_per_tok", 4}});
 }
 
 // The same folder for all tests of a storage format.
@@ -162,10 +160,8 @@ INSTANTIATE_TEST_SUITE_P(Formats, Streaming,
                          testing::Values(QuantScheme::kBf16, QuantScheme::kFp8, QuantScheme::kInt4));
 
 TEST(Streaming, SmallExpertsAreReadInUnits) {
-  json::Value config = test::small_config();
-  config.set("num_hidden_layers", 4);
-  config.set("n_routed_experts", 13);
-  const Folder folder(QuantScheme::kBf16, json::dump(config));
+  const Folder folder(QuantScheme::kBf16,
+                      test::small_config_with({{"num_hidden_layers", 4}, {"n_routed_experts", 13}}));
   const auto weights = folder.streamed();
   const ExpertUnits units(weights->config, *weights->streamed);
   EXPECT_EQ(units.per_layer(), 4);  // experts of 60 KiB, four a unit
