@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "baltoro/base/json.h"
 #include "baltoro/base/result.h"
 #include "baltoro/text/message.h"
 
@@ -25,6 +26,15 @@ struct Sampling {
 };
 
 enum class ToolChoice : std::uint8_t { kAuto, kNone, kRequired, kNamed };
+
+// What the answer's content must be.
+enum class AnswerFormat : std::uint8_t { kText, kJsonObject, kJsonSchema };
+struct ResponseFormat {
+  AnswerFormat kind = AnswerFormat::kText;
+  std::string name;     // kJsonSchema: what the request calls it
+  json::Value schema;   // kJsonSchema
+  bool strict = false;  // what cannot be enforced is an error, else it is loosened
+};
 
 // Common to chat and completion.
 struct Limits {
@@ -47,6 +57,8 @@ struct ChatRequest {
   std::optional<bool> thinking;    // absent: the family's default
   bool preserve_thinking = false;  // K2.5+: keep all reasoning of the history
   bool parse_special = false;      // special strings inside contents become control tokens
+  ResponseFormat response_format;
+  std::optional<std::int64_t> thinking_budget;  // tokens of reasoning in this answer, then its end is forced
 };
 
 struct CompletionRequest {
