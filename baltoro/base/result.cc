@@ -17,8 +17,12 @@ const char* errc_name(Errc code) {
       return "timeout";
     case Errc::kTooLarge:
       return "too_large";
+    case Errc::kOverloaded:
+      return "overloaded";
     case Errc::kRateLimited:
       return "rate_limited";
+    case Errc::kQuotaExceeded:
+      return "quota_exceeded";
     case Errc::kResourceExhausted:
       return "resource_exhausted";
     case Errc::kCancelled:

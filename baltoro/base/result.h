@@ -18,7 +18,9 @@ enum class Errc {
   kNotFound,           // 404
   kTimeout,            // 408
   kTooLarge,           // a body or prompt over its limit: 413
-  kRateLimited,        // 429
+  kOverloaded,         // more waits than the server takes in: 429, try again later
+  kRateLimited,        // this key's requests, tokens or concurrency for now: 429, try again later
+  kQuotaExceeded,      // this key's budget is used up: 429, and trying again does not help
   kResourceExhausted,  // no memory, KV blocks or queue room: 503
   kCancelled,          // the client went away: 499
   kUnavailable,        // draining or not loaded: 503
@@ -37,6 +39,7 @@ struct Error {
   Errc code = Errc::kInternal;
   std::string message;
   std::string field = {};
+  double retry_seconds = 0;  // kOverloaded, kRateLimited, kUnavailable: when to try again; 0: soon
 };
 
 // Either a T or an Error. T = void: use Status.

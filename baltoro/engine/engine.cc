@@ -171,7 +171,7 @@ Result<RequestId> Engine::submit(Request request) {
     const std::lock_guard lock(impl_->mutex);
     if (impl_->draining) return Error{Errc::kUnavailable, "[engine] shutting down, no new requests"};
     if (impl_->queued >= impl_->options.max_queue)
-      return Error{Errc::kRateLimited,
+      return Error{Errc::kOverloaded,
                    "[engine] the queue is full: " + std::to_string(impl_->options.max_queue) + " requests wait"};
     id = RequestId{++impl_->last_id};
     impl_->inbox.emplace_back(Submit{.id = id, .request = std::move(request)});

@@ -16,7 +16,7 @@ class ModelRunner;  // model_runner.h: runs one batch; a Decoder in earnest, a f
 struct EngineOptions {
   std::int64_t max_batch_tokens = 512;  // tokens a step may hold, prefill and decode together
   std::int64_t max_sequences = 64;      // running choices
-  std::int64_t max_queue = 1024;        // waiting requests; beyond: kRateLimited
+  std::int64_t max_queue = 1024;        // waiting requests; beyond: kOverloaded
   std::int64_t max_context_tokens = 0;  // prompt + output of one sequence; 0: the model's
 };
 
@@ -40,7 +40,7 @@ class Engine {
 
   // Queues a request; its events come to request.sink. Any thread.
   // kInvalidArgument: empty prompt, ids outside the vocabulary, prompt + 1 over the context, parameters out of range
-  // (the field is named). kResourceExhausted: more KV than the whole cache holds. kRateLimited: the queue is full.
+  // (the field is named). kResourceExhausted: more KV than the whole cache holds. kOverloaded: the queue is full.
   // kUnavailable: draining.
   Result<RequestId> submit(Request request);
   // Ends a request before the next step; its choices get kCancelled. Unknown ids are ignored. Any thread.

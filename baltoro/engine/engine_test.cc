@@ -204,7 +204,7 @@ TEST(Engine, AFullQueueRefusesAndDrainStopsTheRest) {
     }
   }
   EXPECT_EQ(queued.size(), 2u);
-  EXPECT_EQ(refusal.code, Errc::kRateLimited);
+  EXPECT_EQ(refusal.code, Errc::kOverloaded);
   rig.engine.drain(0.05);
   EXPECT_EQ(first->finish(), FinishReason::kCancelled);
   for (const auto& sink : queued) EXPECT_EQ(sink->finish(), FinishReason::kCancelled);

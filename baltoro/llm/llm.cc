@@ -15,6 +15,8 @@ const char* finish_name(Finish finish) {
       return "cancelled";
     case Finish::kError:
       return "error";
+    case Finish::kRepetition:
+      return "repetition";
   }
   return "error";
 }

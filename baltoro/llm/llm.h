@@ -47,6 +47,18 @@ struct Limits {
   std::int32_t top_logprobs = 0;
 };
 
+// How a request is to be handled, whatever it asks: none of this changes an answer's tokens, only when they come and
+// where it ends.
+struct Handling {
+  std::int32_t priority = 0;              // lower is sooner
+  std::optional<double> timeout_seconds;  // from its arrival to its end; then it ends with kTimeout
+  // An answer that calls a tool with the very same arguments more often than this, the conversation's calls counted,
+  // ends with kRepetition. 0: such calls are only counted.
+  std::int32_t max_identical_calls = 0;
+  bool stop_repetition = false;  // reasoning or text that goes round in circles ends with kRepetition
+  std::string trace_id = {};     // 32 hex digits of the caller's trace, for logs; empty: none
+};
+
 struct ChatRequest {
   text::Conversation conversation;
   Sampling sampling;
@@ -59,6 +71,7 @@ struct ChatRequest {
   bool parse_special = false;      // special strings inside contents become control tokens
   ResponseFormat response_format;
   std::optional<std::int64_t> thinking_budget;  // tokens of reasoning in this answer, then its end is forced
+  Handling handling;
 };
 
 struct CompletionRequest {
@@ -66,6 +79,7 @@ struct CompletionRequest {
   Sampling sampling = {};
   Limits limits = {};
   bool echo = false;  // the prompt comes back in front of the completion
+  Handling handling = {};
 };
 
 struct Logprob {
@@ -77,6 +91,9 @@ struct Logprob {
 
 struct Usage {
   std::int64_t tokens_prompt = 0, tokens_cached = 0, tokens_output = 0, tokens_reasoning = 0;
+  // How often the most repeated of this answer's calls has come in the conversation, this answer included, byte for
+  // byte; 0 without calls.
+  std::int64_t identical_calls = 0;
 };
 
 // The stream of one choice: any number of deltas, then one Finish. Text is always whole code points.
@@ -104,8 +121,10 @@ struct LogprobDelta {
 struct PrefillProgress {
   std::int64_t tokens_done, tokens_total;
 };
-enum class Finish : std::uint8_t { kStop, kLength, kToolCalls, kCancelled, kError };
-const char* finish_name(Finish finish);  // "stop", "length", "tool_calls", "cancelled", "error": logs and --json
+// kRepetition only where the request asked for it: see Handling.
+enum class Finish : std::uint8_t { kStop, kLength, kToolCalls, kCancelled, kError, kRepetition };
+const char* finish_name(
+    Finish finish);  // "stop", "length", "tool_calls", "cancelled", "error", "repetition": logs and --json
 struct Finished {
   Finish reason = Finish::kStop;
   std::optional<std::string> stop_string;  // the stop string that ended it

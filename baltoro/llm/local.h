@@ -24,7 +24,7 @@ struct LocalOptions {
   std::int64_t context_tokens = 0;      // of one conversation; 0: the model's
   std::int64_t max_sequences = 32;      // choices that run at once
   std::int64_t max_batch_tokens = 512;  // tokens a step may hold
-  std::int64_t max_queue = 1024;        // requests that wait; beyond: kRateLimited
+  std::int64_t max_queue = 1024;        // requests that wait; beyond: kOverloaded
   // Positions the KV cache holds, all conversations and what is kept of earlier ones together. 0: as many as
   // max_sequences full contexts, or half of the memory that weights leave free if that is less, but one whole context.
   std::int64_t kv_tokens = 0;

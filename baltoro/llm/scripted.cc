@@ -149,7 +149,7 @@ struct ScriptedBackend::Impl {
     const std::lock_guard lock(mutex);
     if (draining) return Error{Errc::kUnavailable, "[scripted] draining"};
     if (static_cast<std::int64_t>(runs.size()) >= options.max_running) {
-      return Error{Errc::kRateLimited, "[scripted] the queue is full"};
+      return Error{Errc::kOverloaded, "[scripted] the queue is full"};
     }
     Run run{.choices = {}, .sink = std::move(sink), .max_tokens = limits.max_tokens.value_or(INT64_MAX)};
     const auto now = Clock::now();

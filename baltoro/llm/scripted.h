@@ -34,7 +34,7 @@ struct ScriptedOptions {
   // What to answer: one script per choice (the last repeats for further choices), or the request's error.
   std::function<Result<std::vector<Script>>(const ChatRequest&)> chat = {};
   std::function<Result<std::vector<Script>>(const CompletionRequest&)> complete = {};
-  std::int64_t max_running = 1024;  // beyond: kRateLimited
+  std::int64_t max_running = 1024;  // beyond: kOverloaded
 };
 
 // Plays scripts on one thread, choices side by side. Each text event counts as a token: max_tokens cuts with kLength,

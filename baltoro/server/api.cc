@@ -9,7 +9,6 @@
 
 #include "baltoro/base/utf8.h"
 #include "baltoro/server/field_reader.h"
-#include "baltoro/server/generation_reply.h"
 #include "baltoro/server/openai_chat.h"
 #include "baltoro/server/openai_completions.h"
 #include "baltoro/server/openai_errors.h"
@@ -195,75 +194,83 @@ Status Api::check_model(const std::string& name) const {
   return error;
 }
 
-Api::Answer Api::chat(Request& request, Wake wake) {
-  const auto started = EventQueue::Clock::now();
-  BALTORO_TRY(json::Value body, parse_body(request.body, options_.limits));
-  request.body = {};
-  BALTORO_TRY(ChatCall call, parse_chat(body, options_.limits));
-  BALTORO_TRY_STATUS(check_model(call.model));
-  const std::int32_t n = call.request.limits.n;
-  AnswerHead head{.id = "chatcmpl-" + request.id.substr(4),
-                  .model = backend_.model().id,
-                  .created_unix_s = unix_now(),
-                  .n = n,
-                  .choices = n,
-                  .include_usage = call.include_usage};
-  GenerationReply::Parts parts{.events = std::make_shared<EventQueue>(options_.max_waiting_bytes, std::move(wake)),
+// The part of an answer's making that no dialect sees. `call` was read from `body`, which `request` carried.
+Api::Answer Api::start(const Request& request, const json::Value& body, Call call, const Wake& wake) {
+  BALTORO_TRY(const CallOptions options, read_call_options(request, body, options_.call));
+  auto events = std::make_shared<EventQueue>(options_.max_waiting_bytes, wake);
+  GenerationReply::Parts parts{.events = events,
                                .tickets = {},
-                               .writer = call.stream ? make_chat_stream_writer(head) : make_chat_writer(head),
+                               .writer = std::move(call.writer),
                                .stream = call.stream,
-                               .choices = n,
-                               .n = n,
-                               .started = started,
+                               .choices = call.choices,
+                               .n = call.n,
+                               .started = call.started,
                                .max_seconds = options_.max_answer_seconds};
-  auto ticket =
-      backend_.chat(std::move(call.request), [queue = parts.events](const llm::Event& event) { queue->push(event); });
-  if (!ticket.ok()) {
-    parts.events->detach();
-    return std::move(ticket).error();
-  }
-  parts.tickets.push_back(*std::move(ticket));
-  return std::make_unique<GenerationReply>(std::move(parts), metrics_);
-}
-
-Api::Answer Api::completion(Request& request, Wake wake) {
-  const auto started = EventQueue::Clock::now();
-  BALTORO_TRY(json::Value body, parse_body(request.body, options_.limits));
-  request.body = {};
-  BALTORO_TRY(CompletionCall call, parse_completion(body, options_.limits));
-  BALTORO_TRY_STATUS(check_model(call.model));
-  const std::int32_t n = call.requests.front().limits.n;
-  const auto choices = static_cast<std::int32_t>(call.requests.size()) * n;
-  AnswerHead head{.id = "cmpl-" + request.id.substr(4),
-                  .model = backend_.model().id,
-                  .created_unix_s = unix_now(),
-                  .n = n,
-                  .choices = choices,
-                  .include_usage = call.include_usage};
-  GenerationReply::Parts parts{
-      .events = std::make_shared<EventQueue>(options_.max_waiting_bytes, std::move(wake)),
-      .tickets = {},
-      .writer = call.stream ? make_completion_stream_writer(head) : make_completion_writer(head),
-      .stream = call.stream,
-      .choices = choices,
-      .n = n,
-      .started = started,
-      .max_seconds = options_.max_answer_seconds};
-  for (std::size_t i = 0; i < call.requests.size(); ++i) {
-    const auto offset = static_cast<std::int32_t>(i) * n;
-    auto ticket =
-        backend_.complete(std::move(call.requests[i]), [queue = parts.events, offset](const llm::Event& event) {
-          llm::Event moved = event;
-          moved.choice += offset;
-          queue->push(moved);
-        });
+  std::int32_t offset = 0;
+  const auto send = [&](auto& work) {
+    work.handling = options.handling;
+    return begin(std::move(work), [events, offset](const llm::Event& event) {
+      llm::Event moved = event;
+      moved.choice += offset;
+      events->push(moved);
+    });
+  };
+  for (auto& work : call.work) {
+    auto ticket = std::visit(send, work);
     if (!ticket.ok()) {
-      parts.events->detach();
+      events->detach();
       return std::move(ticket).error();
     }
     parts.tickets.push_back(*std::move(ticket));
+    offset += call.n;
   }
   return std::make_unique<GenerationReply>(std::move(parts), metrics_);
+}
+
+Result<std::unique_ptr<llm::Ticket>> Api::begin(llm::ChatRequest work, llm::EventSink sink) {
+  return backend_.chat(std::move(work), std::move(sink));
+}
+Result<std::unique_ptr<llm::Ticket>> Api::begin(llm::CompletionRequest work, llm::EventSink sink) {
+  return backend_.complete(std::move(work), std::move(sink));
+}
+
+Api::Answer Api::chat(Request& request, Wake wake) {
+  Call call;
+  BALTORO_TRY(const json::Value body, parse_body(request.body, options_.limits));
+  request.body = {};
+  BALTORO_TRY(ChatCall read, parse_chat(body, options_.limits));
+  BALTORO_TRY_STATUS(check_model(read.model));
+  call.n = call.choices = read.request.limits.n;
+  call.stream = read.stream;
+  const AnswerHead head{.id = "chatcmpl-" + request.id.substr(4),
+                        .model = backend_.model().id,
+                        .created_unix_s = unix_now(),
+                        .n = call.n,
+                        .choices = call.choices,
+                        .include_usage = read.include_usage};
+  call.writer = read.stream ? make_chat_stream_writer(head) : make_chat_writer(head);
+  call.work.emplace_back(std::move(read.request));
+  return start(request, body, std::move(call), wake);
+}
+
+Api::Answer Api::completion(Request& request, Wake wake) {
+  Call call;
+  BALTORO_TRY(const json::Value body, parse_body(request.body, options_.limits));
+  request.body = {};
+  BALTORO_TRY(CompletionCall read, parse_completion(body, options_.limits));
+  BALTORO_TRY_STATUS(check_model(read.model));
+  call.n = read.requests.front().limits.n;
+  call.choices = static_cast<std::int32_t>(read.requests.size()) * call.n;
+  call.stream = read.stream;
+  const AnswerHead head{.id = "cmpl-" + request.id.substr(4),
+                        .model = backend_.model().id,
+                        .created_unix_s = unix_now(),
+                        .n = call.n,
+                        .choices = call.choices,
+                        .include_usage = read.include_usage};
+  call.writer = read.stream ? make_completion_stream_writer(head) : make_completion_writer(head);
+  for (llm::CompletionRequest& one : read.requests) call.work.emplace_back(std::move(one));
+  return start(request, body, std::move(call), wake);
 }
 
 Api::Answer Api::models(Request&, Wake) {

@@ -7,11 +7,14 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "baltoro/llm/llm.h"
 #include "baltoro/server/api_limits.h"
 #include "baltoro/server/auth.h"
+#include "baltoro/server/call_options.h"
+#include "baltoro/server/generation_reply.h"
 #include "baltoro/server/http.h"
 #include "baltoro/server/metrics.h"
 
@@ -22,6 +25,7 @@ struct ApiOptions {
   std::vector<std::string> allowed_hosts;  // names accepted in the Host header, without port; empty: any
   ApiLimits limits;
   std::size_t max_waiting_bytes = std::size_t{4} << 20;  // of one answer that its client does not read
+  CallOptions call;                                      // where a request says nothing
   double max_answer_seconds = 0;                         // from a request to the end of its answer; 0: no limit
   std::function<void(std::string_view)> log;             // one line per request, without newline; null: none
 };
@@ -54,6 +58,19 @@ class Api final : public Handler {
   bool host_allowed(const Request& head) const;
   bool key_accepted(const Request& head) const;
   Status check_model(const std::string& name) const;
+
+  // A call that a dialect has read: what the backend shall do, one piece for each prompt, and who writes the answer.
+  struct Call {
+    std::vector<std::variant<llm::ChatRequest, llm::CompletionRequest>> work = {};
+    std::unique_ptr<AnswerWriter> writer = {};
+    bool stream = false;
+    std::int32_t choices = 1;  // in all
+    std::int32_t n = 1;        // per prompt
+    EventQueue::Clock::time_point started = EventQueue::Clock::now();
+  };
+  Answer start(const Request& request, const json::Value& body, Call call, const Wake& wake);
+  Result<std::unique_ptr<llm::Ticket>> begin(llm::ChatRequest work, llm::EventSink sink);
+  Result<std::unique_ptr<llm::Ticket>> begin(llm::CompletionRequest work, llm::EventSink sink);
 
   Answer chat(Request& request, Wake wake);
   Answer completion(Request& request, Wake wake);

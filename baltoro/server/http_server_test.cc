@@ -41,7 +41,7 @@ Result<std::vector<llm::Script>> author(const llm::ChatRequest& request) {
   } else if (text == "fail first") {
     script.push_back(error(Errc::kResourceExhausted));
   } else if (text == "busy") {
-    return Error{Errc::kRateLimited, "the queue is full"};
+    return Error{Errc::kOverloaded, "the queue is full"};
   } else {
     llm::append(script, llm::script_reasoning("let me see"));
     llm::append(script, llm::script_content(text));

@@ -11,6 +11,8 @@ const char* finish_reason(llm::Finish reason) {
       return "length";
     case llm::Finish::kToolCalls:
       return "tool_calls";
+    case llm::Finish::kRepetition:
+      return "repetition";
     case llm::Finish::kStop:
     case llm::Finish::kCancelled:
     case llm::Finish::kError:

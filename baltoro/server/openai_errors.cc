@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "baltoro/server/openai_errors.h"
 
+#include <algorithm>
+#include <cmath>
+
 namespace baltoro::server {
 namespace {
 
@@ -24,8 +27,12 @@ Row row(Errc code) {
       return {408, "timeout_error", "timeout"};
     case Errc::kTooLarge:
       return {413, "invalid_request_error", "request_too_large"};
+    case Errc::kOverloaded:  // the three types of 429 are Moonshot's
+      return {429, "engine_overloaded_error", "engine_overloaded"};
     case Errc::kRateLimited:
-      return {429, "rate_limit_error", "rate_limit_exceeded"};
+      return {429, "rate_limit_reached_error", "rate_limit_exceeded"};
+    case Errc::kQuotaExceeded:
+      return {429, "exceeded_current_quota_error", "insufficient_quota"};
     case Errc::kResourceExhausted:
       return {503, "server_error", "resource_exhausted"};
     case Errc::kCancelled:
@@ -53,11 +60,16 @@ json::Value error_value(std::string_view message, const char* type, json::Value 
   return out;
 }
 
-void add_retry_after(Response& response) {
-  if (response.status == 429 || response.status == 503) response.headers.emplace_back("Retry-After", "1");
-}
-
 }  // namespace
+
+void add_retry_headers(Response& response, const Error& error) {
+  if (error.code == Errc::kQuotaExceeded) {
+    response.headers.emplace_back("X-Should-Retry", "false");  // what the OpenAI and Anthropic SDKs look at first
+  } else if (response.status == 429 || response.status == 503) {
+    const double seconds = std::clamp(std::ceil(error.retry_seconds), 1.0, 86400.0);
+    response.headers.emplace_back("Retry-After", std::to_string(static_cast<std::int64_t>(seconds)));
+  }
+}
 
 int http_status(Errc code) { return row(code).status; }
 
@@ -72,14 +84,14 @@ json::Value openai_error(const Error& error) {
 Response openai_error_response(const Error& error) {
   Response response{.status = http_status(error.code), .body = json::dump(openai_error(error))};
   if (error.code == Errc::kUnauthenticated) response.headers.emplace_back("WWW-Authenticate", "Bearer");
-  add_retry_after(response);
+  add_retry_headers(response, error);
   return response;
 }
 
 Response openai_status_response(int status, std::string_view message) {
   const char* type = status >= 500 ? "server_error" : "invalid_request_error";
   Response response{.status = status, .body = json::dump(error_value(message, type, nullptr, nullptr))};
-  add_retry_after(response);
+  add_retry_headers(response, {});
   return response;
 }
 
