@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <string>
 
+#include "baltoro/base/result.h"
 #include "baltoro/llm/llm.h"
+#include "baltoro/server/http.h"
 
 namespace baltoro::server {
 
@@ -17,6 +19,13 @@ class AnswerWriter {
   virtual void event(const llm::Event& event, std::string& out) = 0;
   // Every choice has finished well: appends the rest.
   virtual void end(std::string& out) = 0;
+
+  // The dialect's own way to fail: the whole answer, or, where a part of the stream was sent already, what comes in
+  // place of end(). OpenAI's unless another dialect says otherwise.
+  virtual Response error_response(const Error& error) const;
+  virtual void failed(const Error& error, std::string& out);
+  // A stream had nothing to say for a while: appends what shows that it lives. An SSE comment unless said otherwise.
+  virtual void keep_alive(std::string& out);
 };
 
 // What every answer says of itself.

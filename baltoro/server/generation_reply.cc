@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include "baltoro/server/openai_errors.h"
 #include "baltoro/server/openai_sampling.h"
 
 namespace baltoro::server {
@@ -36,7 +35,7 @@ GenerationReply::~GenerationReply() {
 
 std::optional<Response> GenerationReply::head() {
   take_events();
-  if (failure_ && !(parts_.stream && begun_)) return openai_error_response(*failure_);
+  if (failure_ && !(parts_.stream && begun_)) return parts_.writer->error_response(*failure_);
   if (parts_.stream) {
     if (!begun_) return {};
     return Response{.content_type = "text/event-stream; charset=utf-8", .stream = true};
@@ -52,7 +51,7 @@ bool GenerationReply::pull(std::string& out) {
   out += pending_;
   pending_.clear();
   if (failure_) {
-    out += openai_error_event(*failure_);
+    parts_.writer->failed(*failure_, out);
     return true;
   }
   if (finished_ < parts_.choices) return false;
@@ -64,7 +63,7 @@ void GenerationReply::idle() {
   check_bounds();
   if (!parts_.stream || failure_) return;
   begun_ = true;
-  pending_ += ": keep-alive\n\n";
+  parts_.writer->keep_alive(pending_);
 }
 
 void GenerationReply::woken() { check_bounds(); }
