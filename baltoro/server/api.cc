@@ -12,6 +12,7 @@
 #include "baltoro/server/openai_chat.h"
 #include "baltoro/server/openai_completions.h"
 #include "baltoro/server/openai_errors.h"
+#include "baltoro/server/page.h"
 
 namespace baltoro::server {
 namespace {
@@ -97,6 +98,11 @@ json::Value model_json(const llm::ModelInfo& model) {
   return out;
 }
 
+// What may be read may be asked for without its body, too (RFC 9110 9.1).
+bool fits_method(std::string_view method, std::string_view wanted) {
+  return method == wanted || (method == "HEAD" && wanted == "GET");
+}
+
 std::unique_ptr<Reply> json_reply(const json::Value& body) { return make_reply({.body = json::dump(body)}); }
 
 }  // namespace
@@ -113,6 +119,8 @@ const Api::Route* Api::find_route(std::string_view path) {
       {"POST", "/v1/tokenizers/estimate-token-count", "count_tokens", &Api::count_tokens},
       {"GET", "/metrics", "metrics", &Api::metrics_text},
       {"GET", "/health", "health", &Api::health, false},
+      {"GET", "/", "page", &Api::page, false},
+      {"GET", "/page/", "page", &Api::page, false, true},
   };
   for (const Route& route : kRoutes) {
     if (route.prefix ? path.starts_with(route.path) && path.size() > route.path.size() : path == route.path) {
@@ -143,9 +151,9 @@ std::optional<Response> Api::reject_early(const Request& head) {
     return openai_error_response({Errc::kUnauthenticated, "a valid API key is needed: Authorization: Bearer KEY"});
   }
   if (route == nullptr) return openai_error_response({Errc::kNotFound, "no such path here"});
-  if (head.method != route->method) {
+  if (!fits_method(head.method, route->method)) {
     Response response = openai_status_response(405, fmt::format("{} is needed here", route->method));
-    response.headers.emplace_back("Allow", route->method);
+    response.headers.emplace_back("Allow", route->method == "GET" ? "GET, HEAD" : route->method);
     return response;
   }
   if (draining_ && route->method == "POST") {
@@ -315,6 +323,11 @@ Api::Answer Api::count_tokens(Request& request, Wake) {
 Api::Answer Api::metrics_text(Request&, Wake) {
   return make_reply({.content_type = "text/plain; version=0.0.4; charset=utf-8",
                      .body = metrics_.text(counters(), backend_.metrics())});
+}
+
+Api::Answer Api::page(Request& request, Wake) {
+  BALTORO_TRY(Response response, page_response(request));
+  return make_reply(std::move(response));
 }
 
 Api::Answer Api::health(Request&, Wake) {

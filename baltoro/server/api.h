@@ -31,7 +31,8 @@ struct ApiOptions {
 };
 
 // The routes: /v1/chat/completions, /v1/completions, /v1/models, /v1/models/{id}, /v1/tokenize,
-// /v1/tokenizers/estimate-token-count, /metrics and /health. All but /health need a key where keys are set.
+// /v1/tokenizers/estimate-token-count, /metrics, /health, / and /page/NAME (the chat page). All but /health and the
+// page need a key where keys are set.
 class Api final : public Handler {
  public:
   // `backend` must outlive this and every Reply.
@@ -80,6 +81,7 @@ class Api final : public Handler {
   Answer count_tokens(Request& request, Wake wake);
   Answer metrics_text(Request& request, Wake wake);
   Answer health(Request& request, Wake wake);
+  Answer page(Request& request, Wake wake);
 
   const ApiOptions options_;
   llm::Backend& backend_;

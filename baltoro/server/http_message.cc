@@ -46,7 +46,9 @@ std::string make_request_id(std::uint64_t run, std::uint64_t number) {
 
 std::string whole_response(const Response& response, const Request& request, bool keep_alive) {
   std::string out = start(response, request, keep_alive);
-  out += fmt::format("Content-Length: {}\r\n\r\n", response.body.size());
+  // Of 304 it would have to be the length of what is not sent (RFC 9110 8.6).
+  if (response.status != 304) out += fmt::format("Content-Length: {}\r\n", response.body.size());
+  out += "\r\n";
   if (request.method != "HEAD") out += response.body;
   return out;
 }
