@@ -26,7 +26,7 @@ namespace {
 
 struct ServeOptions {
   ModelOptions model;
-  std::string host = "127.0.0.1", model_name, api_key_file;
+  std::string host = "127.0.0.1", model_name, api_key_file, script;
   int port = 8080;
   std::vector<std::string> api_keys, allow_hosts;
   std::int64_t max_sequences = 32, max_batch_tokens = 512, max_queue = 256, kv_tokens = 0, max_choices = 8;
@@ -105,6 +105,7 @@ Result<std::unique_ptr<llm::LocalBackend>> open_backend(const ServeOptions& opti
   local.max_batch_tokens = options.max_batch_tokens;
   local.max_queue = options.max_queue;
   local.kv_tokens = options.kv_tokens;
+  local.script_path = options.script;
   return llm::LocalBackend::open(std::move(local));
 }
 
@@ -177,6 +178,10 @@ void add_serve(CLI::App& app) {
   serve.add_option("--allow-host", options->allow_hosts, "A further name accepted in the Host header")
       ->type_name("NAME");
   serve.add_flag("--quiet", options->quiet, "No line per request on stderr");
+  serve
+      .add_option("--scripted", options->script,
+                  "For tests of clients: a TEST BACKEND that opens no weights; this script says what to answer")
+      ->type_name("FILE");
   add_limits(serve, *options);
   serve.callback([options] { finish(run_serve(*options)); });
 }

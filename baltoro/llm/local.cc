@@ -9,7 +9,9 @@
 #include "baltoro/engine/engine.h"
 #include "baltoro/engine/model_runner.h"
 #include "baltoro/llm/answer_stream.h"
+#include "baltoro/llm/local_script.h"
 #include "baltoro/llm/local_setup.h"
+#include "baltoro/llm/prompt_outline.h"
 #include "baltoro/llm/request_checks.h"
 #include "baltoro/model/decoder.h"
 #include "baltoro/model/streamed_weights.h"
@@ -17,11 +19,6 @@
 
 namespace baltoro::llm {
 namespace {
-
-bool is_deepseek(text::ChatFamily family) {
-  return family == text::ChatFamily::kDeepSeekV3 || family == text::ChatFamily::kDeepSeekR1 ||
-         family == text::ChatFamily::kDeepSeekV31;
-}
 
 // Cancels through the engine while that is there; a ticket may outlive the backend.
 class LocalTicket final : public Ticket {
@@ -50,6 +47,9 @@ struct LocalBackend::Impl {
   std::shared_ptr<engine::Engine> engine;
 
   Status load();
+  Status load_script();
+  Status load_text(const model::ModelConfig& config);
+  void start(std::unique_ptr<engine::ModelRunner> runner);
   Result<text::RenderOptions> prepare(ChatRequest& request) const;
   Result<std::vector<std::int32_t>> completion_prompt(const CompletionRequest& request) const;
   engine::Request engine_request(std::vector<std::int32_t> prompt, const Sampling& sampling,
@@ -59,16 +59,10 @@ struct LocalBackend::Impl {
 };
 
 Status LocalBackend::Impl::load() {
+  if (!options.script_path.empty()) return load_script();
   BALTORO_TRY(const auto weights, model::open_weights_within(options.dir, options.memory_bytes));
   const model::ModelConfig& config = weights->config;
-  BALTORO_TRY_STATUS(check_options(options, config));
-  BALTORO_TRY(tokenizer, text::load_tokenizer(options.dir));
-  BALTORO_TRY(family, family_of(options, config, *tokenizer));
-  if (auto made = text::make_chat_format(family, tokenizer); made.ok()) {
-    format = *std::move(made);
-  } else {
-    chat_error = std::move(made).error();
-  }
+  BALTORO_TRY_STATUS(load_text(config));
   model::DecoderOptions decoder_options{
       .math = options.math,
       .latent_norm_eps = options.latent_norm_eps,
@@ -79,16 +73,44 @@ Status LocalBackend::Impl::load() {
       .cpus = options.cpus};
   BALTORO_TRY(const KvSize size, plan_kv(*weights, decoder_options, options));
   decoder_options.expert_cache_bytes = size.expert_cache_bytes;
-  eos_token_ids = config.eos_token_ids;
   info = describe(options, family, std::min(size.context_tokens, size.blocks * model::kBlockTokens));
   BALTORO_TRY(std::unique_ptr<model::KvCache> kv, model::KvCache::create(config, options.math, size.blocks));
   BALTORO_TRY(std::unique_ptr<model::Decoder> decoder, model::Decoder::create(weights, decoder_options));
-  engine = std::make_shared<engine::Engine>(std::make_unique<engine::DecoderRunner>(std::move(decoder), std::move(kv)),
+  start(std::make_unique<engine::DecoderRunner>(std::move(decoder), std::move(kv)));
+  return {};
+}
+
+// The same around a model that follows a script.
+Status LocalBackend::Impl::load_script() {
+  BALTORO_TRY(const model::ModelConfig config, script_config(options.dir));
+  BALTORO_TRY_STATUS(load_text(config));
+  if (format == nullptr) return chat_error;
+  BALTORO_TRY(OpenedScript script, open_script(options, family, tokenizer, *format));
+  info = describe(options, family, script.context_tokens);
+  start(std::move(script.runner));
+  return {};
+}
+
+// What has to do with text: tokenizer, chat format, stop tokens.
+Status LocalBackend::Impl::load_text(const model::ModelConfig& config) {
+  BALTORO_TRY_STATUS(check_options(options, config));
+  BALTORO_TRY(tokenizer, text::load_tokenizer(options.dir));
+  BALTORO_TRY(family, family_of(options, config, *tokenizer));
+  eos_token_ids = config.eos_token_ids;
+  if (auto made = text::make_chat_format(family, tokenizer); made.ok()) {
+    format = *std::move(made);
+  } else {
+    chat_error = std::move(made).error();
+  }
+  return {};
+}
+
+void LocalBackend::Impl::start(std::unique_ptr<engine::ModelRunner> runner) {
+  engine = std::make_shared<engine::Engine>(std::move(runner),
                                             engine::EngineOptions{.max_batch_tokens = options.max_batch_tokens,
                                                                   .max_sequences = options.max_sequences,
                                                                   .max_queue = options.max_queue,
                                                                   .max_context_tokens = info.max_context_tokens});
-  return {};
 }
 
 // Checks a chat request and makes its conversation what the model shall see.

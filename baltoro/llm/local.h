@@ -33,6 +33,9 @@ struct LocalOptions {
   // 0: weights are mapped. Else the process keeps within this many bytes: experts are read from disk as they are
   // needed, into what the rest leaves of it.
   std::int64_t memory_bytes = 0;
+  // A test backend: no weights are opened, the tokens come from this script (script_runner.h). Contexts of up to 2^20
+  // tokens (0: 262144) and 2^20 positions of KV unless said otherwise.
+  std::string script_path = {};
 };
 
 // Answers from a checkpoint on this machine: chat format and tokenizer around the engine.

@@ -90,7 +90,9 @@ ModelInfo describe(const LocalOptions& options, text::ChatFamily family, std::in
     std::error_code error;
     const auto path = std::filesystem::canonical(options.dir, error);
     info.id = error ? options.dir : path.filename().string();
+    if (!options.script_path.empty()) info.id = "scripted-" + info.id;
   }
+  if (!options.script_path.empty()) info.arithmetic = "no weights: a test backend that follows a script";
   struct stat status{};
   if (::stat(join_path(options.dir, "config.json").c_str(), &status) == 0) info.created_unix_s = status.st_mtime;
   return info;

@@ -95,6 +95,7 @@ json::Value model_json(const llm::ModelInfo& model) {
   out.emplace_back("created", model.created_unix_s);
   out.emplace_back("owned_by", "baltoro");
   out.emplace_back("context_length", model.max_context_tokens);
+  if (!model.arithmetic.empty()) out.emplace_back("arithmetic", model.arithmetic);
   return out;
 }
 
