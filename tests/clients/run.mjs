@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// Drives real clients against real servers and prints what each could do.
+// usage: node run.mjs BALTORO [--json FILE] [--only NAME[,NAME]] [--openapi FILE] [--folder DIR] [--calls N]
+//   --only     suites, e.g. openai,pi      --openapi  OpenAI's published description (openapi.json)
+//   --folder   whose vocabulary the scripted model uses (the bundled ledger model's)      --calls  of a long agent run
+// exit 1: a case failed. What is not installed is skipped and says so.
+import { existsSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { here, root, startServer } from './server.mjs';
+import { Results } from './results.mjs';
+
+const { values: options, positionals: [baltoro] } = parseArgs({
+  allowPositionals: true,
+  options: { json: { type: 'string' }, only: { type: 'string' }, openapi: { type: 'string' },
+             folder: { type: 'string' }, calls: { type: 'string', default: '300' } },
+});
+if (!baltoro) throw new Error('usage: node run.mjs BALTORO [options]');
+const folder = options.folder ?? path.join(root, 'models', 'ledger');
+const only = options.only?.split(',');
+const results = new Results();
+
+// Each suite: a module whose default export makes cases, for a server with that script.
+const sdkSuites = {
+  openai: ['openai'],
+  'openai-responses': ['openai'],
+  'openai-agents': ['@openai/agents'],
+  anthropic: ['@anthropic-ai/sdk'],
+  'ai-sdk': ['ai', '@ai-sdk/openai-compatible', '@ai-sdk/moonshotai', '@ai-sdk/openai', '@ai-sdk/anthropic'],
+  langchain: ['@langchain/openai', '@langchain/anthropic', '@langchain/core'],
+  'openapi-description': ['ajv', 'ajv-formats'],
+};
+const agentSuites = { pi: '@mariozechner/pi-coding-agent', 'claude-code': '@anthropic-ai/claude-code',
+                      codex: '@openai/codex', 'kimi-code': '@moonshot-ai/kimi-code' };
+
+const wanted = (name) => !only || only.includes(name);
+const installed = (place, packages) => packages.filter((name) => !existsSync(path.join(here, place, 'node_modules', name)));
+
+async function withServer(script, extra, run) {
+  const server = await startServer(path.resolve(baltoro),
+    [folder, '--scripted', path.resolve(here, 'scripts', script), '--quiet', ...extra]);
+  try {
+    server.model = (await (await fetch(`${server.url}/v1/models`)).json()).data[0].id;
+    await run(server);
+  } finally {
+    const code = await server.stop();
+    if (code !== 0) results.add('server', 'ends well', { error: new Error(`exit ${code}: ${server.log.join('').slice(-800)}`) });
+  }
+}
+
+async function runCases(suite, cases) {
+  for (const [name, run] of Object.entries(cases)) await results.time(suite, name, run);
+}
+
+async function runSdks() {
+  const suites = Object.keys(sdkSuites).filter(wanted);
+  if (suites.length === 0) return;
+  await withServer('sdk.json', [], async (server) => {
+    for (const suite of suites) {
+      const missing = installed('.', sdkSuites[suite]);
+      if (missing.length) {
+        results.skip(suite, '*', `not installed: ${missing.join(', ')}`);
+        continue;
+      }
+      try {
+        const { default: cases } = await import(`./cases/${suite.replaceAll('-', '_')}.mjs`);
+        await runCases(suite, await cases(server, { openapi: options.openapi, skip: (why) => results.skip(suite, '*', why) }));
+      } catch (error) {
+        results.add(suite, 'starts', { error });
+      }
+    }
+  });
+}
+
+async function runAgents() {
+  for (const [suite, name] of Object.entries(agentSuites)) {
+    if (!wanted(suite)) continue;
+    if (installed('agents', [name]).length) {
+      results.skip(suite, '*', `not installed: ${name}`);
+      continue;
+    }
+    const { default: cases } = await import(`./agent_cases/${suite.replaceAll('-', '_')}.mjs`);
+    await runCases(suite, cases({
+      calls: Number(options.calls),
+      note: (text) => results.note(suite, text),
+      withScript: (script, run) => withServer(script, [], run),
+    }));
+  }
+}
+
+await runSdks();
+await runAgents();
+if (wanted('bundled-model')) {
+  const { default: bundled } = await import('./cases/bundled_model.mjs');
+  await bundled(path.resolve(baltoro), results);
+}
+results.print();
+if (options.json) writeFileSync(options.json, `${JSON.stringify(results.summary(), null, 1)}\n`);
+process.exit(results.failed() ? 1 : 0);
