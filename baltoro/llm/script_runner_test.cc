@@ -133,8 +133,8 @@ INSTANTIATE_TEST_SUITE_P(All, ScriptRunnerFamilies,
                          testing::Values(text::ChatFamily::kK2Instruct, text::ChatFamily::kK2Thinking,
                                          text::ChatFamily::kK25, text::ChatFamily::kDeepSeekV3,
                                          text::ChatFamily::kDeepSeekR1, text::ChatFamily::kDeepSeekV31),
-                         [](const auto& info) {
-                           std::string name = text::chat_family_name(info.param);
+                         [](const auto& tested) {
+                           std::string name = text::chat_family_name(tested.param);
                            std::erase_if(name, [](char c) { return c == '-' || c == '.'; });
                            return name;
                          });

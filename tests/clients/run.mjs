@@ -41,6 +41,9 @@ async function withServer(script, extra, run) {
     [folder, '--scripted', path.resolve(here, 'scripts', script), '--quiet', ...extra]);
   try {
     server.model = (await (await fetch(`${server.url}/v1/models`)).json()).data[0].id;
+    const paths = await Promise.all(['/v1/responses', '/v1/messages'].map(async (at) =>
+      ((await fetch(server.url + at, { method: 'POST', body: '{}', headers: { 'content-type': 'application/json' } })).status === 404 ? null : at)));
+    server.serves = (at) => paths.includes(at);
     await run(server);
   } finally {
     const code = await server.stop();
@@ -84,6 +87,7 @@ async function runAgents() {
       calls: Number(options.calls),
       note: (text) => results.note(suite, text),
       withScript: (script, run) => withServer(script, [], run),
+      skip: (why) => results.skip(suite, '*', why),
     }));
   }
 }

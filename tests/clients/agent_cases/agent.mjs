@@ -63,12 +63,13 @@ export class Workplace {
 }
 
 // The case of one agent: `launch(place, server, prompt)` runs it once.
-export function countingCases({ name, tool, args, launch, withScript, calls, note }) {
+export function countingCases({ name, tool, args, launch, withScript, calls, note, skip, needs }) {
   const count = (many) => async () => {
     const place = new Workplace(name);
     try {
       const script = place.write('script.json', countingScript(many, tool, args));
       await withScript(script, async (server) => {
+        if (needs && !server.serves(needs)) return skip(`${needs} is not served`);
         const started = performance.now();
         const ended = await launch(place, server, `COUNT-UP: please run the shell tool ${many} times.`);
         const seconds = (performance.now() - started) / 1000;
