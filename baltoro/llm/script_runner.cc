@@ -20,9 +20,13 @@ constexpr std::size_t kMaxSpelledBytes = 32;  // of a token whose beginnings are
 
 Error broken(std::string message) { return {Errc::kInternal, "[script] " + std::move(message)}; }
 
+std::uint64_t extended(std::uint64_t hash, TokenId token) {
+  return engine::mix64(hash ^ static_cast<std::uint32_t>(token));
+}
+
 std::uint64_t hash_of(std::span<const TokenId> tokens) {
   std::uint64_t hash = 1;
-  for (const TokenId token : tokens) hash = engine::mix64(hash ^ static_cast<std::uint32_t>(token));
+  for (const TokenId token : tokens) hash = extended(hash, token);
   return hash;
 }
 
@@ -82,7 +86,8 @@ Status ScriptRunner::read_back(std::span<const model::BlockId> table, std::int64
     if (row.position != position) return broken(fmt::format("position {} needed, its row holds {}", at, row.position));
     prefix_.push_back(row.token);
   }
-  hash_ = hash_of(prefix_);
+  before_last_ = hash_of({prefix_.data(), prefix_.size() - 1});
+  hash_ = extended(before_last_, prefix_.back());
   return {};
 }
 
@@ -109,10 +114,17 @@ void ScriptRunner::fill_row(std::span<float> row) {
 }
 
 std::optional<TokenId> ScriptRunner::next_token() {
-  const PromptOutline outline = outlines_.read(prefix_);
-  if (!outline.answer_begin) return next_behind_text();
-  const std::string written = decode(*outline.answer_begin, prefix_.size());
-  return target_of(outline, written).next(written);
+  const bool goes_on = open_.target != nullptr && open_.hash == before_last_ && !tokenizer_->is_special(prefix_.back());
+  if (goes_on) {
+    open_.written += tokenizer_->token_bytes(prefix_.back());
+  } else {
+    const PromptOutline outline = outlines_.read(prefix_);
+    if (!outline.answer_begin) return next_behind_text();
+    open_.written = decode(*outline.answer_begin, prefix_.size());
+    open_.target = target_of(outline, open_.written);
+  }
+  open_.hash = hash_;
+  return open_.target->next(open_.written);
 }
 
 // Prompts without chat markup: the first rule with an `after` that the text holds.
@@ -128,15 +140,15 @@ std::optional<TokenId> ScriptRunner::next_behind_text() const {
   return std::nullopt;
 }
 
-const ScriptTarget& ScriptRunner::target_of(const PromptOutline& outline, std::string_view written) {
+std::shared_ptr<const ScriptTarget> ScriptRunner::target_of(const PromptOutline& outline, std::string_view written) {
   const bool may_think = ScriptTarget::may_think(family_, written);
   const std::uint64_t key = engine::mix64(hash_of({prefix_.data(), *outline.answer_begin}) + (may_think ? 1 : 0));
-  if (const auto known = targets_.find(key); known != targets_.end()) return *known->second;
+  if (const auto known = targets_.find(key); known != targets_.end()) return known->second;
   if (targets_.size() >= kMaxTargets) targets_.clear();
   std::int64_t calls = 0;
   for (const OutlinedMessage& message : outline.messages) calls += message.calls;
   const ScriptedAnswer answer = choose_answer(script_, view_of(outline, may_think));
-  return *targets_.emplace(key, std::make_unique<ScriptTarget>(answer, family_, *tokenizer_, calls)).first->second;
+  return targets_.emplace(key, std::make_shared<ScriptTarget>(answer, family_, *tokenizer_, calls)).first->second;
 }
 
 PromptView ScriptRunner::view_of(const PromptOutline& outline, bool may_think) const {

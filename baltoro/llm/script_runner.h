@@ -58,7 +58,7 @@ class ScriptRunner final : public engine::ModelRunner {
   void fill_row(std::span<float> row);
   std::optional<text::TokenId> next_token();
   std::optional<text::TokenId> next_behind_text() const;
-  const ScriptTarget& target_of(const PromptOutline& outline, std::string_view written);
+  std::shared_ptr<const ScriptTarget> target_of(const PromptOutline& outline, std::string_view written);
   PromptView view_of(const PromptOutline& outline, bool may_think) const;
   std::string text_of(const OutlinedMessage& message) const;
   std::string decode(std::size_t begin, std::size_t end) const;
@@ -73,8 +73,14 @@ class ScriptRunner final : public engine::ModelRunner {
   std::vector<float> noise_;  // [V]
   std::vector<Block> blocks_;
   std::vector<text::TokenId> prefix_;
-  std::uint64_t hash_ = 0;                                                    // of prefix_
-  std::unordered_map<std::uint64_t, std::unique_ptr<ScriptTarget>> targets_;  // by prompt
+  std::uint64_t hash_ = 0, before_last_ = 0;  // of prefix_, and of it without its last token
+  std::unordered_map<std::uint64_t, std::shared_ptr<const ScriptTarget>> targets_;  // by prompt
+  // The answer of the row before: where the next row adds one token to it, its text need not be read anew.
+  struct OpenAnswer {
+    std::uint64_t hash = 0;
+    std::string written;
+    std::shared_ptr<const ScriptTarget> target;
+  } open_;
   std::atomic<bool> interrupted_ = false;
 };
 
