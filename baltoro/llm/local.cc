@@ -85,7 +85,7 @@ Status LocalBackend::Impl::load_script() {
   BALTORO_TRY(const model::ModelConfig config, script_config(options.dir));
   BALTORO_TRY_STATUS(load_text(config));
   if (format == nullptr) return chat_error;
-  BALTORO_TRY(OpenedScript script, open_script(options, family, tokenizer, *format));
+  BALTORO_TRY(OpenedScript script, open_script(options, config.vocab_size, family, tokenizer, *format));
   info = describe(options, family, script.context_tokens);
   start(std::move(script.runner));
   return {};

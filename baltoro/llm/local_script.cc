@@ -24,7 +24,7 @@ Result<model::ModelConfig> script_config(const std::string& dir) {
   return config;
 }
 
-Result<OpenedScript> open_script(const LocalOptions& options, text::ChatFamily family,
+Result<OpenedScript> open_script(const LocalOptions& options, std::int64_t vocab_size, text::ChatFamily family,
                                  std::shared_ptr<const text::Tokenizer> tokenizer, const text::ChatFormat& format) {
   if (options.memory_bytes > 0) return invalid("memory", "no memory limit with a script: it opens no weights");
   if (options.kv_tokens > kMostKvTokens)
@@ -40,6 +40,7 @@ Result<OpenedScript> open_script(const LocalOptions& options, text::ChatFamily f
   const std::int64_t context =
       std::min(options.context_tokens > 0 ? options.context_tokens : kContextTokens, kv_tokens);
   const ScriptRunnerOptions runner{
+      .vocab_size = vocab_size,
       .max_context_tokens = context,
       .num_blocks = (kv_tokens + model::kBlockTokens - 1) / model::kBlockTokens,
       .max_batch_tokens = options.max_batch_tokens,

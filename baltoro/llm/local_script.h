@@ -20,7 +20,7 @@ struct OpenedScript {
 };
 // Reads options.script_path. The errors of read_file and parse_token_script, with the path; kInvalidArgument for
 // options out of range, among them those that only weights have.
-Result<OpenedScript> open_script(const LocalOptions& options, text::ChatFamily family,
+Result<OpenedScript> open_script(const LocalOptions& options, std::int64_t vocab_size, text::ChatFamily family,
                                  std::shared_ptr<const text::Tokenizer> tokenizer, const text::ChatFormat& format);
 
 }  // namespace baltoro::llm

@@ -40,7 +40,7 @@ ScriptRunner::ScriptRunner(ScriptRunnerOptions options, TokenScript script, text
       tokenizer_(std::move(tokenizer)),
       outlines_(family, *tokenizer_),
       stop_token_ids_(std::move(stop_token_ids)),
-      noise_(static_cast<std::size_t>(tokenizer_->vocab_size())),
+      noise_(static_cast<std::size_t>(std::max<std::int64_t>(options.vocab_size, tokenizer_->vocab_size()))),
       blocks_(static_cast<std::size_t>(options.num_blocks)) {
   for (std::size_t i = 0; i < noise_.size(); ++i)
     noise_[i] = static_cast<float>(engine::uniform_draw(0, 0, static_cast<std::int64_t>(i)) * 12 - 6);

@@ -21,6 +21,7 @@
 namespace baltoro::llm {
 
 struct ScriptRunnerOptions {
+  std::int64_t vocab_size = 0;  // at least the tokenizer's, which 0 stands for
   std::int64_t max_context_tokens = 262'144, num_blocks = 4096, max_batch_tokens = 512, max_logit_rows = 64;
 };
 
