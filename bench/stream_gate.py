@@ -19,9 +19,7 @@ import sys
 def shares(row):
     """Of each pass: bytes used / seconds / the disk's rate beside it."""
     for seconds, disk in zip(row["seconds"], row["disk"]):
-        read = disk["misses"] + disk["read_ahead"]
-        used = (disk["misses"] + disk["read_ahead_used"]) / read
-        yield disk["bytes"] * used / seconds / disk["disk_bytes_per_s_beside"]
+        yield disk["bytes_used"] / seconds / disk["disk_bytes_per_s_beside"]
 
 
 def main():

@@ -38,14 +38,17 @@ struct BlockReaderStats {
 // read fails.
 class BlockReader {
  public:
-  // Called once for each read, from a thread of the reader's, without locks: may call read() and hurry(). An error says
-  // which file and why: kIo, or kCorrupt when the file ends early.
+  // Called once for each read, from a thread of the reader's, without locks: may call the reader. An error says which
+  // file and why: kIo, or kCorrupt when the file ends early; kCancelled: see cancel().
   using Done = std::function<void(std::uint32_t tag, Status status)>;
 
   // Forgets what has not begun, and waits for what has: no `into` is written to afterwards and no Done called.
   virtual ~BlockReader() = default;
   virtual void read(const BlockRead& read, Urgency urgency) = 0;
   virtual void hurry(std::uint32_t tag) = 0;  // a read of kLater that has not ended becomes one of kNow
+  // A read is not wanted any more: what has not begun of it is dropped. True: that was all of it, and no Done comes.
+  // False: Done comes, with kCancelled if anything was dropped.
+  virtual bool cancel(std::uint32_t tag) = 0;
   virtual BlockReaderStats stats() const = 0;
   virtual std::string way() const = 0;  // how it reads, for logs: "io_uring, O_DIRECT"
 };

@@ -67,6 +67,7 @@ class PieceReader : public BlockReader {
   PieceReader(DirectFiles files, Done done, const DirectReaderOptions& options)
       : files_(std::move(files)), done_(std::move(done)), queue_(options.tags, options.piece_bytes) {}
   void hurry(std::uint32_t tag) override { queue_.hurry(tag); }
+  bool cancel(std::uint32_t tag) override { return queue_.cancel(tag); }
   BlockReaderStats stats() const override {
     BlockReaderStats stats = queue_.stats();
     stats.io_uring = ring();

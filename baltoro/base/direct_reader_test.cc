@@ -146,6 +146,37 @@ TEST_P(DirectReader, ARemovedFileIsStillRead) {
   EXPECT_EQ(read_back(0, kFileBytes), content_);
 }
 
+// Half of the reads are cancelled while they are under way: each ends once, or was told never to, and those that end
+// well brought their bytes.
+TEST_P(DirectReader, CancelledReadsEndOnceOrNever) {
+  const auto reader = open(1 << 14, 2);
+  std::size_t ends = 0;
+  std::vector<bool> dropped(80);
+  for (std::uint32_t tag = 0; tag < 80; ++tag) {
+    reader->read({.tag = tag,
+                  .offset = std::int64_t{tag} * kReadAlignment,
+                  .bytes = 90'000,
+                  .into = memory_.data() + std::int64_t{tag} * 98'304},
+                 Urgency::kLater);
+  }
+  for (std::uint32_t tag = 1; tag < 80; tag += 2) dropped[tag] = reader->cancel(tag);
+  for (const bool never : dropped) ends += !never;
+  EXPECT_LT(ends, 80u);
+  outcomes_.wait(ends);
+  for (std::uint32_t tag = 0; tag < 80; ++tag) {
+    if (dropped[tag]) continue;
+    const Status& outcome = outcomes_.of(tag);
+    if (outcome.ok()) {
+      EXPECT_EQ(read_back(std::int64_t{tag} * 98'304, 90'000),
+                std::string_view(content_).substr(std::size_t{tag} * kReadAlignment, 90'000));
+    } else {
+      EXPECT_EQ(outcome.error().code, Errc::kCancelled);
+      EXPECT_EQ(tag % 2, 1u) << "nobody cancelled it";
+    }
+  }
+  EXPECT_EQ(outcomes_.count(), ends);
+}
+
 TEST_P(DirectReader, DestructionForgetsWhatHasNotBegun) {
   for (int i = 0; i < 20; ++i) {
     Outcomes outcomes;
@@ -200,6 +231,35 @@ TEST(ReadQueue, WhatIsUrgentGoesFirst) {
   std::vector<std::uint32_t> order;
   while (const auto piece = queue.take()) order.push_back(piece->tag);
   EXPECT_EQ(order, (std::vector<std::uint32_t>{2, 2, 1, 1, 0}));
+}
+
+TEST(ReadQueue, WhatIsCancelledEndsWithWhatHasBegun) {
+  ReadQueue queue(3, 1 << 16);
+  HugeBuffer memory = *HugeBuffer::create(1 << 20);
+  const auto read = [&](std::uint32_t tag) {
+    queue.add({.tag = tag, .bytes = 1 << 20, .into = memory.data()}, Urgency::kLater);
+  };
+  read(0), read(1);
+  const auto piece = queue.take();
+  ASSERT_TRUE(piece && piece->tag == 0);
+  EXPECT_TRUE(queue.cancel(1)) << "nothing of it had begun";
+  EXPECT_FALSE(queue.cancel(0)) << "a piece is under way";
+  EXPECT_FALSE(queue.take().has_value());
+  Status outcome;
+  ASSERT_TRUE(queue.finish(*piece, 1 << 16, {}, &outcome));
+  EXPECT_EQ(outcome.error().code, Errc::kCancelled);
+  // Between its pieces nothing of a read is under way.
+  read(0);
+  const auto again = queue.take();
+  EXPECT_FALSE(queue.finish(*again, 1 << 16, {}, &outcome));
+  EXPECT_TRUE(queue.cancel(0));
+  EXPECT_FALSE(queue.cancel(0)) << "it has ended";
+  // What is all under way ends as it would have.
+  queue.add({.tag = 2, .bytes = 4096, .into = memory.data()}, Urgency::kNow);
+  const auto whole = queue.take();
+  EXPECT_FALSE(queue.cancel(2));
+  ASSERT_TRUE(queue.finish(*whole, 4096, {}, &outcome));
+  EXPECT_TRUE(outcome.ok());
 }
 
 TEST(ReadQueue, AFailedPieceEndsItsRead) {

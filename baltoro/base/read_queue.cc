@@ -53,6 +53,16 @@ void ReadQueue::hurry(std::uint32_t tag) {
   now_.push(tag);
 }
 
+bool ReadQueue::cancel(std::uint32_t tag) {
+  const std::lock_guard lock(mutex_);
+  Job& job = jobs_.at(tag);
+  if (!job.queued) return false;
+  line(job.urgency).remove(tag);
+  job.queued = false;
+  if (job.status.ok()) job.status = Error{Errc::kCancelled, "[file] not wanted any more"};
+  return job.under_way == 0;
+}
+
 void ReadQueue::stop() {
   {
     const std::lock_guard lock(mutex_);

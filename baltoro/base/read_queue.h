@@ -30,7 +30,8 @@ class ReadQueue {
 
   void add(const BlockRead& read, Urgency urgency);
   void hurry(std::uint32_t tag);
-  void stop();  // take() gives nothing from now on
+  bool cancel(std::uint32_t tag);  // as BlockReader::cancel
+  void stop();                     // take() gives nothing from now on
 
   std::optional<ReadPiece> take();       // the next piece, if there is one
   std::optional<ReadPiece> wait_take();  // waits for it; none after stop()

@@ -45,6 +45,7 @@ json::Array disk_json(const BenchRow& row) {
   for (const BenchPass& pass : row.passes) {
     if (!pass.disk) continue;
     out.emplace_back(json::Object{{"bytes", pass.disk->bytes},
+                                  {"bytes_used", pass.disk->bytes_used},
                                   {"disk_bytes_per_s_beside", pass.disk->disk_bytes_per_s},
                                   {"stall_seconds", pass.disk->stall_seconds},
                                   {"misses", pass.disk->misses},

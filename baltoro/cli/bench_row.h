@@ -14,6 +14,7 @@ namespace baltoro::cli {
 // What a repetition read from disk, of one pass; experts streamed only.
 struct BenchDisk {
   double bytes = 0;
+  double bytes_used = 0;        // of experts that a step computed
   double disk_bytes_per_s = 0;  // the same reader alone, reading in order, right before and after (mean)
   double stall_seconds = 0;     // steps waited
   double hits = 0, late = 0, misses = 0, read_ahead = 0, read_ahead_used = 0;  // see model::ExpertStats

@@ -84,6 +84,7 @@ constexpr std::int64_t kDiskProbeBytes = 1 << 30;
 BenchDisk between(const model::ExpertStats& a, const model::ExpertStats& b, int loops) {
   const auto each = [loops](auto from, auto to) { return static_cast<double>(to - from) / loops; };
   return {.bytes = each(a.bytes_read, b.bytes_read),
+          .bytes_used = each(a.bytes_used, b.bytes_used),
           .stall_seconds = each(a.stall_seconds, b.stall_seconds),
           .hits = each(a.hits, b.hits),
           .late = each(a.late, b.late),

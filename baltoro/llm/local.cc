@@ -267,6 +267,7 @@ BackendMetrics LocalBackend::metrics() const {
   add("expert_cache_misses_total", experts.misses);
   add("expert_read_ahead_total", experts.read_ahead);
   add("expert_read_ahead_used_total", experts.read_ahead_used);
+  add("expert_read_ahead_given_up_total", experts.read_ahead_given_up);
   add("expert_read_bytes_total", experts.bytes_read);
   add("expert_read_seconds_total", experts.read_seconds);
   add("expert_stall_seconds_total", experts.stall_seconds);

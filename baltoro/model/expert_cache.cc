@@ -107,6 +107,7 @@ void ExpertCache::begin(std::int64_t layer, std::span<const std::int32_t> active
   layer_ = layer;
   use_.learn(layer, active, first_slot, tokens);
   want(active);
+  give_up_wrong_guesses();
   finished_ = asked_ = 0;
   running_ = 0;
   schedule();
@@ -128,11 +129,31 @@ void ExpertCache::want(std::span<const std::int32_t> active) {
     unit_[static_cast<std::size_t>(unit)].wanted = true;
     const State state = state_of(unit);
     ++(state == State::kReady ? stats_.hits : state == State::kReading ? stats_.late : stats_.misses);
+    if (state == State::kFree) stats_.bytes_used += units_[unit].bytes();
     if (state == State::kFree) continue;
     Slot& slot = slots_[static_cast<std::size_t>(unit_[static_cast<std::size_t>(unit)].slot)];
     if (!std::exchange(slot.ahead, false)) continue;
     ++stats_.read_ahead_used;
+    stats_.bytes_used += units_[unit].bytes();
     if (state == State::kReading) --running_ahead_;
+  }
+}
+
+// Reads ahead for this layer that it does not want would only hold up those for the next.
+void ExpertCache::give_up_wrong_guesses() {
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    Slot& slot = slots_[i];
+    if (slot.state != State::kReading || !slot.ahead || unit_[static_cast<std::size_t>(slot.unit)].wanted) continue;
+    const ExpertUnits::Unit& unit = units_[slot.unit];
+    if (unit.layer != layer_) continue;
+    const auto index = static_cast<std::int32_t>(i);
+    for (std::uint32_t extent = 0; extent < unit.extents.size(); ++extent) {
+      if (reader_->cancel(first_tag(index) + extent)) --slot.reads_left;
+    }
+    ++stats_.read_ahead_given_up;
+    if (slot.reads_left > 0) continue;  // the rest ends as cancelled
+    --running_ahead_;
+    release(index);
   }
 }
 
@@ -145,9 +166,8 @@ void ExpertCache::schedule() {
     if (state == State::kReady || state == State::kFailed) continue;
     if (running_ >= window_) return;
     if (state == State::kReading) {
-      const auto slot = static_cast<std::uint32_t>(unit_[static_cast<std::size_t>(unit)].slot);
-      const auto extents = static_cast<std::uint32_t>(units_.max_extents());
-      for (std::uint32_t i = 0; i < units_[unit].extents.size(); ++i) reader_->hurry(slot * extents + i);
+      const std::uint32_t tag = first_tag(unit_[static_cast<std::size_t>(unit)].slot);
+      for (std::uint32_t i = 0; i < units_[unit].extents.size(); ++i) reader_->hurry(tag + i);
       continue;
     }
     const std::int32_t slot = take_slot(0, asked_ == finished_);
@@ -266,7 +286,7 @@ void ExpertCache::start(std::int32_t unit, std::int32_t slot, Urgency urgency) {
   unit_[static_cast<std::size_t>(unit)].slot = slot;
   std::byte* memory = memory_.data() + slot * units_.slot_bytes();
   for (std::size_t i = 0; i < extents.size(); ++i) {
-    reader_->read({.tag = static_cast<std::uint32_t>(slot * units_.max_extents() + static_cast<std::int64_t>(i)),
+    reader_->read({.tag = first_tag(slot) + static_cast<std::uint32_t>(i),
                    .file = extents[i].file,
                    .offset = extents[i].offset,
                    .bytes = extents[i].bytes,
@@ -282,12 +302,23 @@ void ExpertCache::read_ended(std::uint32_t tag, Status status) {
     Slot& slot = slots_[static_cast<std::size_t>(index)];
     if (!status.ok() && slot.status.ok()) slot.status = std::move(status);
     if (--slot.reads_left > 0) return;
-    if (slot.ahead) --running_ahead_;
-    slot.state = slot.status.ok() ? State::kReady : State::kFailed;
-    if (slot.state == State::kFailed && !unit_[static_cast<std::size_t>(slot.unit)].wanted) release(index);
+    end_reading(index);
     schedule();
   }
   changed_.notify_all();
+}
+
+// All reads of a slot have ended. A unit that was given up and is wanted by now is read once more.
+void ExpertCache::end_reading(std::int32_t index) {
+  Slot& slot = slots_[static_cast<std::size_t>(index)];
+  const bool wanted = unit_[static_cast<std::size_t>(slot.unit)].wanted;
+  if (slot.ahead) --running_ahead_;
+  if (wanted && !slot.status.ok() && slot.status.error().code == Errc::kCancelled) {
+    slot.status = {};
+    return start(slot.unit, index, Urgency::kNow);
+  }
+  slot.state = slot.status.ok() ? State::kReady : State::kFailed;
+  if (slot.state == State::kFailed && !wanted) release(index);
 }
 
 bool ExpertCache::ready() const {

@@ -71,6 +71,7 @@ class ExpertCache final : public ExpertSource {
 
   ExpertCache(std::shared_ptr<const Weights> weights, ExpertUnits units, HugeBuffer memory, std::int64_t slots);
   void want(std::span<const std::int32_t> active);
+  void give_up_wrong_guesses();
   void schedule();
   void read_ahead();
   bool read_ahead(std::int32_t unit);
@@ -78,8 +79,10 @@ class ExpertCache final : public ExpertSource {
   std::int32_t take_slot(double later_than, bool must);
   double next_use(std::int32_t unit) const;
   void start(std::int32_t unit, std::int32_t slot, Urgency urgency);
+  std::uint32_t first_tag(std::int32_t slot) const { return static_cast<std::uint32_t>(slot * units_.max_extents()); }
   void release(std::int32_t slot);
   void read_ended(std::uint32_t tag, Status status);
+  void end_reading(std::int32_t slot);
   void show(std::int32_t unit);
   State state_of(std::int32_t unit) const;
 

@@ -5,6 +5,8 @@
 
 #include <atomic>
 #include <cstring>
+#include <map>
+#include <optional>
 #include <random>
 #include <set>
 #include <thread>
@@ -164,6 +166,86 @@ TEST_F(ExpertCacheTest, ManyTokensNeedNoGuessToReadAhead) {
   EXPECT_EQ(cache->stats().read_ahead, 24);
   EXPECT_EQ(cache->guess_after(2, 64), nullptr);
   EXPECT_EQ(cache->stats().read_ahead, 24) << "the last layer may compute one token only";
+}
+
+// A reader whose reads of kLater never begin by themselves, so that a guess is still waiting when its layer comes.
+class LazyReader final : public BlockReader {
+ public:
+  explicit LazyReader(Done done) : done_(std::move(done)) {}
+  void read(const BlockRead& read, Urgency urgency) override {
+    reads_[read.tag] = read;
+    if (urgency == Urgency::kNow) hurry(read.tag);
+  }
+  void hurry(std::uint32_t tag) override {
+    if (begun_ != tag) hurried_.push_back(tag);
+  }
+  bool cancel(std::uint32_t tag) override {
+    if (begun_ == tag) return false;
+    return reads_.erase(tag) > 0;
+  }
+  BlockReaderStats stats() const override { return {}; }
+  std::string way() const override { return "lazy"; }
+  // Ends what is wanted now.
+  void run() {
+    for (auto tags = std::exchange(hurried_, {}); !tags.empty(); tags = std::exchange(hurried_, {}))
+      for (const std::uint32_t tag : tags) end(tag, {});
+  }
+  void begin_of(std::uint32_t tag) { begun_ = tag; }
+  void end(std::uint32_t tag, Status status) {
+    if (begun_ == tag) begun_.reset();
+    if (reads_.erase(tag) > 0) done_(tag, std::move(status));
+  }
+  const std::map<std::uint32_t, BlockRead>& waiting() const { return reads_; }
+
+ private:
+  Done done_;
+  std::map<std::uint32_t, BlockRead> reads_;
+  std::vector<std::uint32_t> hurried_;
+  std::optional<std::uint32_t> begun_;
+};
+
+TEST_F(ExpertCacheTest, WrongGuessesAreGivenUp) {
+  LazyReader* reader = nullptr;
+  const ExpertUnits units(streamed_->config, *streamed_->streamed);
+  auto made = ExpertCache::create(
+      streamed_, 20 * units.slot_bytes(),
+      [&](const auto&, BlockReader::Done done, std::uint32_t) -> Result<std::unique_ptr<BlockReader>> {
+        auto lazy = std::make_unique<LazyReader>(std::move(done));
+        reader = lazy.get();
+        return std::unique_ptr<BlockReader>(std::move(lazy));
+      });
+  ASSERT_TRUE(made.ok());
+  ExpertCache& cache = **made;
+  ASSERT_NE(cache.guess_after(0, 1), nullptr);
+  const std::int32_t guess[] = {2, 5, 7};
+  const float weights[] = {0.5f, 0.3f, 0.2f};
+  cache.expect(guess, weights);
+  EXPECT_EQ(cache.stats().read_ahead, 3);
+  const std::uint32_t of_five = static_cast<std::uint32_t>(units.max_extents());  // the second slot's first tag
+  ASSERT_TRUE(reader->waiting().contains(of_five));
+  reader->begin_of(of_five);  // a part of expert 5 is under way already
+  const std::int32_t chosen[] = {2, 3};
+  const std::int32_t first_slot[] = {0, 0, 0, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2};
+  cache.begin(1, chosen, first_slot, 1);
+  EXPECT_EQ(cache.stats().read_ahead_given_up, 2);
+  EXPECT_EQ(cache.stats().read_ahead_used, 1);
+  EXPECT_TRUE(cache.check_integrity().ok());
+  reader->run();
+  ASSERT_TRUE(cache.wait(0).ok());
+  cache.finish(2);
+  EXPECT_EQ(cache.stats().bytes_used, units[units.unit_of(1, 2)].bytes() + units[units.unit_of(1, 3)].bytes());
+  // The next step wants expert 5 before its first reading has ended: it is read again, and only then there.
+  const std::int32_t five[] = {5};
+  const std::int32_t first_of_five[] = {0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1};
+  cache.begin(1, five, first_of_five, 1);
+  reader->run();
+  reader->end(of_five, Error{Errc::kCancelled, "[test] cancelled"});
+  EXPECT_FALSE(cache.ready());
+  reader->run();
+  EXPECT_TRUE(cache.ready());
+  ASSERT_TRUE(cache.wait(0).ok());
+  cache.finish(1);
+  EXPECT_TRUE(cache.check_integrity().ok());
 }
 
 TEST_F(ExpertCacheTest, AfterADropEverythingMisses) {

@@ -21,6 +21,11 @@ class ExpertUnits {
     std::int32_t end = 0;
     std::vector<Extent> extents;                  // `at` from the slot's begin
     std::vector<std::array<std::int64_t, 6>> at;  // of each expert's ranges, from the slot's begin
+    std::int64_t bytes() const {
+      std::int64_t sum = 0;
+      for (const Extent& extent : extents) sum += extent.bytes;
+      return sum;
+    }
   };
 
   ExpertUnits(const ModelConfig& config, const StreamedWeights& streamed);

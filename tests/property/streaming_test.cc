@@ -205,6 +205,7 @@ class FaultyReader final : public BlockReader {
   }
   void read(const BlockRead& read, Urgency urgency) override { reader_->read(read, urgency); }
   void hurry(std::uint32_t tag) override { reader_->hurry(tag); }
+  bool cancel(std::uint32_t tag) override { return reader_->cancel(tag); }
   BlockReaderStats stats() const override { return reader_->stats(); }
   std::string way() const override { return "faulty " + reader_->way(); }
 
