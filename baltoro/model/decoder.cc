@@ -13,6 +13,7 @@
 #include "baltoro/model/context.h"
 #include "baltoro/model/dense_copy.h"
 #include "baltoro/model/expert_cache.h"
+#include "baltoro/model/moe.h"
 #include "baltoro/model/rope.h"
 
 namespace baltoro::model {
@@ -191,6 +192,8 @@ Status Decoder::Impl::run(const Batch& batch, KvCache& kv, std::span<float> logi
   begin(batch);
   const Step step{.batch = batch, .kv = kv, .trace = trace};
   const std::int64_t last = w.config.num_hidden_layers - 1;
+  if (!w.layers[0].moe)
+    expect_experts(0, step.tokens(), c);  // a rough guess, until the first attention has more to say
   for (std::int64_t layer = 0; layer < last; ++layer) {
     BALTORO_TRY_STATUS(block_forward(w.layers[static_cast<std::size_t>(layer)], layer, step, std::nullopt, c));
   }

@@ -107,7 +107,7 @@ void ExpertCache::begin(std::int64_t layer, std::span<const std::int32_t> active
   layer_ = layer;
   use_.learn(layer, active, first_slot, tokens);
   want(active);
-  give_up_wrong_guesses();
+  give_up_wrong_guesses(layer);
   finished_ = asked_ = 0;
   running_ = 0;
   schedule();
@@ -139,13 +139,14 @@ void ExpertCache::want(std::span<const std::int32_t> active) {
   }
 }
 
-// Reads ahead for this layer that it does not want would only hold up those for the next.
-void ExpertCache::give_up_wrong_guesses() {
+// Reads ahead for a layer that are neither wanted nor expected any more would only hold up others.
+void ExpertCache::give_up_wrong_guesses(std::int64_t layer) {
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     Slot& slot = slots_[i];
-    if (slot.state != State::kReading || !slot.ahead || unit_[static_cast<std::size_t>(slot.unit)].wanted) continue;
+    if (slot.state != State::kReading || !slot.ahead) continue;
+    const Unit& now = unit_[static_cast<std::size_t>(slot.unit)];
     const ExpertUnits::Unit& unit = units_[slot.unit];
-    if (unit.layer != layer_) continue;
+    if (now.wanted || now.expected || unit.layer != layer) continue;
     const auto index = static_cast<std::int32_t>(i);
     for (std::uint32_t extent = 0; extent < unit.extents.size(); ++extent) {
       if (reader_->cancel(first_tag(index) + extent)) --slot.reads_left;
@@ -239,6 +240,7 @@ void ExpertCache::expect(std::span<const std::int32_t> experts, std::span<const 
   const auto weight = [this](std::int32_t unit) { return unit_[static_cast<std::size_t>(unit)].weight; };
   std::sort(expected_.begin(), expected_.end(),
             [&](std::int32_t a, std::int32_t b) { return weight(a) != weight(b) ? weight(a) > weight(b) : a < b; });
+  give_up_wrong_guesses(expected_layer_);
   schedule();
 }
 

@@ -71,7 +71,7 @@ class ExpertCache final : public ExpertSource {
 
   ExpertCache(std::shared_ptr<const Weights> weights, ExpertUnits units, HugeBuffer memory, std::int64_t slots);
   void want(std::span<const std::int32_t> active);
-  void give_up_wrong_guesses();
+  void give_up_wrong_guesses(std::int64_t layer);
   void schedule();
   void read_ahead();
   bool read_ahead(std::int32_t unit);
