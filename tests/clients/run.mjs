@@ -31,7 +31,8 @@ const sdkSuites = {
   'openapi-description': ['ajv', 'ajv-formats'],
 };
 const agentSuites = { pi: '@mariozechner/pi-coding-agent', 'claude-code': '@anthropic-ai/claude-code',
-                      codex: '@openai/codex', 'kimi-code': '@moonshot-ai/kimi-code' };
+                      codex: '@openai/codex', 'kimi-code': '@moonshot-ai/kimi-code',
+                      opencode: 'opencode-linux-x64', 'qwen-code': '@qwen-code/qwen-code' };
 
 const wanted = (name) => !only || only.includes(name);
 const installed = (place, packages) => packages.filter((name) => !existsSync(path.join(here, place, 'node_modules', name)));
