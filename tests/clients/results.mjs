@@ -4,6 +4,9 @@ import util from 'node:util';
 
 const CASE_SECONDS = 600;
 
+// Thrown by a case that cannot run here, with the reason.
+export class Skipped extends Error {}
+
 export class Results {
   rows = [];
   notes = [];
@@ -33,6 +36,7 @@ export class Results {
       error = caught ?? new Error('an empty error');
     }
     clearTimeout(timer);
+    if (error instanceof Skipped) return this.skip(suite, name, error.message);
     this.add(suite, name, { error, ms: performance.now() - started });
   }
 

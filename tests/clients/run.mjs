@@ -88,7 +88,6 @@ async function runAgents() {
       calls: Number(options.calls),
       note: (text) => results.note(suite, text),
       withScript: (script, run) => withServer(script, [], run),
-      skip: (why) => results.skip(suite, '*', why),
     }));
   }
 }

@@ -5,6 +5,7 @@ import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { Skipped } from '../results.mjs';
 import { here } from '../server.mjs';
 
 export const bin = (name) => path.join(here, 'agents', 'node_modules', '.bin', name);
@@ -63,13 +64,13 @@ export class Workplace {
 }
 
 // The case of one agent: `launch(place, server, prompt)` runs it once.
-export function countingCases({ name, tool, args, launch, withScript, calls, note, skip, needs }) {
+export function countingCases({ name, tool, args, launch, withScript, calls, note, needs, as = '' }) {
   const count = (many) => async () => {
     const place = new Workplace(name);
     try {
       const script = place.write('script.json', countingScript(many, tool, args));
       await withScript(script, async (server) => {
-        if (needs && !server.serves(needs)) return skip(`${needs} is not served`);
+        if (needs && !server.serves(needs)) throw new Skipped(`${needs} is not served`);
         const started = performance.now();
         const ended = await launch(place, server, `COUNT-UP: please run the shell tool ${many} times.`);
         const seconds = (performance.now() - started) / 1000;
@@ -80,12 +81,12 @@ export function countingCases({ name, tool, args, launch, withScript, calls, not
         const metrics = await server.metrics();
         const cached = metrics.baltoro_tokens_cached_total, computed = metrics.baltoro_tokens_prefilled_total;
         const share = cached / (cached + computed);
-        note(`${many} tool calls in ${seconds.toFixed(1)} s; prompt tokens: ${cached + computed}, from the cache ${(100 * share).toFixed(2)} %`);
+        note(`${as}${many} tool calls in ${seconds.toFixed(1)} s; prompt tokens: ${cached + computed}, from the cache ${(100 * share).toFixed(2)} %`);
         if (many >= 100) assert.ok(share >= 0.99, `${(100 * share).toFixed(2)} % of the prompt tokens came from the cache`);
       });
     } finally {
       place.remove();
     }
   };
-  return { 'one call': count(1), [`${calls} calls`]: count(calls) };
+  return { ...(as ? {} : { 'one call': count(1) }), [`${as}${calls} calls`]: count(calls) };
 }
