@@ -20,6 +20,12 @@ Sha256::~Sha256() = default;
 Sha256::Sha256(Sha256&&) noexcept = default;
 Sha256& Sha256::operator=(Sha256&&) noexcept = default;
 
+Sha256 Sha256::fork() const {
+  Sha256 other;
+  BALTORO_CHECK(EVP_MD_CTX_copy_ex(other.impl_->context, impl_->context) == 1, "SHA-256 copy");
+  return other;
+}
+
 void Sha256::update(std::span<const std::byte> bytes) {
   BALTORO_CHECK(EVP_DigestUpdate(impl_->context, bytes.data(), bytes.size()) == 1, "SHA-256 update");
 }

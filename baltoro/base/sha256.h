@@ -19,6 +19,7 @@ class Sha256 {
   ~Sha256();
   Sha256(Sha256&&) noexcept;
   Sha256& operator=(Sha256&&) noexcept;
+  Sha256 fork() const;  // another that has seen the same bytes
   void update(std::span<const std::byte> bytes);
   Sha256Digest finish();  // once
 

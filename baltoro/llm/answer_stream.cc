@@ -24,6 +24,19 @@ Finish finish_of(engine::FinishReason reason) {
   return Finish::kStop;
 }
 
+// Adds what an event says to the message that it is part of.
+void note(text::Message& said, const text::ParsedEvent& event) {
+  if (const auto* content = std::get_if<text::ParsedContent>(&event)) {
+    said.content += content->text;
+  } else if (const auto* reasoning = std::get_if<text::ParsedReasoning>(&event)) {
+    said.reasoning += reasoning->text;
+  } else if (const auto* call = std::get_if<text::ParsedCallBegin>(&event)) {
+    said.tool_calls.push_back({.id = {}, .name = call->name, .arguments = {}});
+  } else if (const auto* arguments = std::get_if<text::ParsedCallArguments>(&event)) {
+    said.tool_calls.back().arguments += arguments->text;
+  }
+}
+
 }  // namespace
 
 AnswerStream::AnswerStream(AnswerStreamOptions options) : options_(std::move(options)) {
@@ -85,6 +98,7 @@ void AnswerStream::take_token(std::int32_t choice, std::int32_t token) {
   parsed_.clear();
   state.parser->push(token, options_.tokenizer->token_bytes(token), options_.tokenizer->is_special(token), parsed_);
   state.usage.tokens_reasoning += reasoning || state.parser->in_reasoning();  // the markers count as reasoning
+  if (options_.on_turn) state.sampled.tokens.push_back(token);
   take_parsed(choice);
 }
 
@@ -92,6 +106,7 @@ void AnswerStream::take_parsed(std::int32_t choice) {
   Choice& state = choices_[static_cast<std::size_t>(choice)];
   for (text::ParsedEvent& event : parsed_) {
     if (state.cut) return;
+    if (options_.on_turn) note(state.said, event);
     if (auto* content = std::get_if<text::ParsedContent>(&event)) {
       take_text(choice, content->text);
       continue;
@@ -101,6 +116,8 @@ void AnswerStream::take_parsed(std::int32_t choice) {
       send(choice, ReasoningDelta{std::move(reasoning->text)});
     } else if (auto* call = std::get_if<text::ParsedCallBegin>(&event)) {
       std::string id = state.tool_ids.assign(call->id, call->name);
+      state.renamed |= !call->id.empty() && call->id != id;
+      if (options_.on_turn && !call->id.empty()) state.sampled.call_ids.push_back(id);
       send(choice, ToolCallBegin{.index = call->index, .id = std::move(id), .name = std::move(call->name)});
     } else if (auto* arguments = std::get_if<text::ParsedCallArguments>(&event)) {
       send(choice, ToolCallArguments{.index = arguments->index, .text = std::move(arguments->text)});
@@ -136,6 +153,7 @@ void AnswerStream::finish(std::int32_t choice, const engine::TokenEvent& event) 
     }
   }
   if (!state.cut) flush_text(choice);
+  if (options_.on_turn) report_turn(state, event);
   Finished finished{.reason = finish_of(event.finish), .stop_string = {}, .usage = state.usage, .error = event.error};
   const bool called = state.parser != nullptr && state.parser->saw_tool_calls();
   if (state.cut && finished.reason != Finish::kError) {
@@ -144,6 +162,16 @@ void AnswerStream::finish(std::int32_t choice, const engine::TokenEvent& event) 
   }
   if (finished.reason == Finish::kStop && called && !finished.stop_string) finished.reason = Finish::kToolCalls;
   send(choice, std::move(finished));
+}
+
+// An answer that a stop string cut, or whose thinking has no end, is not what its history will show.
+void AnswerStream::report_turn(Choice& choice, const engine::TokenEvent& event) {
+  const bool ended = event.finish == engine::FinishReason::kStop || event.finish == engine::FinishReason::kLength;
+  const bool cut_by_call = choice.cut && !choice.stop.matched();
+  if (!(choice.cut ? cut_by_call : ended) || !choice.parser->clean() || choice.renamed) return;
+  if (choice.parser->in_reasoning() && !choice.parser->saw_tool_calls()) return;
+  choice.sampled.reasons = choice.usage.tokens_reasoning > 0;
+  options_.on_turn(choice.said, std::move(choice.sampled), choice.cut);
 }
 
 void AnswerStream::on_prefill(std::int64_t tokens_done, std::int64_t tokens_total) {

@@ -27,6 +27,9 @@ struct AnswerStreamOptions {
   std::function<std::unique_ptr<text::OutputParser>()> make_parser = {};
   const text::Conversation* conversation = nullptr;  // chat: names the tool ids in use; read at construction only
   bool one_call_only = false;
+  // Chat: told of each answer that ended by itself, was read without loss and reached the client whole. The tokens
+  // lack the end of the turn; `cut`: after a call, so that its section is still open. On the engine thread.
+  std::function<void(const text::Message& said, text::SampledTurn turn, bool cut)> on_turn = {};
   // Completion with echo: the prompt as text, and its first token where its log-probabilities are wanted too.
   std::string echo = {};
   std::optional<std::int32_t> echo_first_token = {};
@@ -49,6 +52,9 @@ class AnswerStream final : public engine::TokenSink {
     text::ToolIdMap tool_ids;
     Usage usage;
     bool begun = false, cut = false;  // cut: a stop string or the one allowed call ended it
+    text::Message said = {};          // with on_turn: what went out
+    text::SampledTurn sampled = {};
+    bool renamed = false;  // a call's id is not the one that the model wrote
   };
 
   void begin(std::int32_t choice);
@@ -57,6 +63,7 @@ class AnswerStream final : public engine::TokenSink {
   void take_text(std::int32_t choice, std::string_view text);
   void flush_text(std::int32_t choice);
   void finish(std::int32_t choice, const engine::TokenEvent& event);
+  void report_turn(Choice& choice, const engine::TokenEvent& event);
   Logprob logprob_of(engine::TokenLogprob token, std::span<const engine::TokenLogprob> top) const;
   void send_prompt_logprobs();
   template <typename Body>

@@ -59,6 +59,13 @@ struct Handling {
   std::string trace_id = {};     // 32 hex digits of the caller's trace, for logs; empty: none
 };
 
+// Whose cached work a request may use and add to: requests whose scopes differ in either part never meet in the prefix
+// cache, so that nobody can learn from timing or counts what others have asked. Both empty: the common scope.
+struct CacheScope {
+  std::string tenant;  // the server's: who asks
+  std::string salt;    // the request's: a group of its own within the tenant
+};
+
 struct ChatRequest {
   text::Conversation conversation;
   Sampling sampling;
@@ -72,6 +79,7 @@ struct ChatRequest {
   ResponseFormat response_format;
   std::optional<std::int64_t> thinking_budget;  // tokens of reasoning in this answer, then its end is forced
   Handling handling;
+  CacheScope cache_scope;
 };
 
 struct CompletionRequest {
@@ -80,6 +88,7 @@ struct CompletionRequest {
   Limits limits = {};
   bool echo = false;  // the prompt comes back in front of the completion
   Handling handling = {};
+  CacheScope cache_scope = {};
 };
 
 struct Logprob {

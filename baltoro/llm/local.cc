@@ -13,6 +13,8 @@
 #include "baltoro/llm/local_setup.h"
 #include "baltoro/llm/prompt_outline.h"
 #include "baltoro/llm/request_checks.h"
+#include "baltoro/llm/turn_store.h"
+#include "baltoro/llm/volatile_headers.h"
 #include "baltoro/model/decoder.h"
 #include "baltoro/model/streamed_weights.h"
 #include "baltoro/model/weights.h"
@@ -34,6 +36,19 @@ class LocalTicket final : public Ticket {
   engine::RequestId id_;
 };
 
+// A rendered conversation, and what answers to it are kept under.
+struct Prompt {
+  std::vector<std::int32_t> ids;
+  Sha256Digest digest{};
+};
+
+// A scope as one string; no two scopes give the same.
+std::string name_of(const CacheScope& scope) {
+  return scope.tenant.empty() && scope.salt.empty()
+             ? std::string()
+             : fmt::format("{}:{}{}", scope.tenant.size(), scope.tenant, scope.salt);
+}
+
 }  // namespace
 
 struct LocalBackend::Impl {
@@ -45,11 +60,14 @@ struct LocalBackend::Impl {
   std::shared_ptr<const text::ChatFormat> format;  // null: no chat, for the reason in chat_error
   Error chat_error;
   std::shared_ptr<engine::Engine> engine;
+  std::shared_ptr<TurnStore> turns;  // null: none are kept
 
   Status load();
   Status load_script();
   Status load_text(const model::ModelConfig& config);
   void start(std::unique_ptr<engine::ModelRunner> runner);
+  Result<Prompt> render(const ChatRequest& request, text::RenderOptions render_options) const;
+  std::function<void(const text::Message&, text::SampledTurn, bool)> turn_keeper(const Sha256Digest& prompt) const;
   Result<text::RenderOptions> prepare(ChatRequest& request) const;
   Result<std::vector<std::int32_t>> completion_prompt(const CompletionRequest& request) const;
   engine::Request engine_request(std::vector<std::int32_t> prompt, const Sampling& sampling,
@@ -102,6 +120,8 @@ Status LocalBackend::Impl::load_text(const model::ModelConfig& config) {
   } else {
     chat_error = std::move(made).error();
   }
+  if (options.kept_turn_bytes > 0)
+    turns = std::make_shared<TurnStore>(TurnStoreLimits{.bytes = static_cast<std::size_t>(options.kept_turn_bytes)});
   return {};
 }
 
@@ -118,6 +138,7 @@ Result<text::RenderOptions> LocalBackend::Impl::prepare(ChatRequest& request) co
   BALTORO_TRY_STATUS(check_chat(request));
   if (format == nullptr) return chat_error;
   if (request.tool_choice == ToolChoice::kNone) request.conversation.tools.clear();
+  if (!options.keep_volatile_headers) static_cast<void>(strip_volatile_headers(request.conversation));
   text::RenderOptions render;
   render.thinking = request.thinking;
   render.preserve_thinking = request.preserve_thinking;
@@ -132,6 +153,29 @@ Result<std::vector<std::int32_t>> LocalBackend::Impl::completion_prompt(const Co
     if (const auto bos = tokenizer->special_id("<｜begin▁of▁sentence｜>")) ids.push_back(*bos);
   tokenizer->encode(std::get<std::string>(request.prompt), text::ParseSpecial::kNo, ids);
   return ids;
+}
+
+Result<Prompt> LocalBackend::Impl::render(const ChatRequest& request, text::RenderOptions render_options) const {
+  Prompt prompt;
+  TurnLookup lookup(turns, name_of(request.cache_scope));
+  if (turns != nullptr) render_options.sampled = &lookup;
+  BALTORO_TRY(prompt.ids, format->render(request.conversation, render_options));
+  if (turns != nullptr) prompt.digest = lookup.prompt_digest(prompt.ids);
+  return prompt;
+}
+
+// Keeps a request's answers for the prompts that will send them back.
+std::function<void(const text::Message&, text::SampledTurn, bool)> LocalBackend::Impl::turn_keeper(
+    const Sha256Digest& prompt) const {
+  if (turns == nullptr) return nullptr;
+  return [store = turns, chat = format, prompt](const text::Message& said, text::SampledTurn turn, bool cut) {
+    const auto end = chat->end_of_turn(cut);
+    turn.tokens.insert(turn.tokens.end(), end.begin(), end.end());
+    store->keep({.prompt = prompt,
+                 .visible = visible_digest(said),
+                 .reasoning = reasoning_digest(said.reasoning),
+                 .turn = std::move(turn)});
+  };
 }
 
 // The family's, the checkpoint's and the request's together.
@@ -192,8 +236,8 @@ Result<std::unique_ptr<LocalBackend>> LocalBackend::open(LocalOptions options) {
 Result<std::unique_ptr<Ticket>> LocalBackend::chat(ChatRequest request, EventSink sink) {
   BALTORO_TRY(const text::RenderOptions render, impl_->prepare(request));
   const text::ChatFormat& format = *impl_->format;
-  BALTORO_TRY(std::vector<std::int32_t> prompt, format.render(request.conversation, render));
-  const auto tokens = static_cast<std::int64_t>(prompt.size());
+  BALTORO_TRY(Prompt prompt, impl_->render(request, render));
+  const auto tokens = static_cast<std::int64_t>(prompt.ids.size());
   if (tokens >= impl_->info.max_context_tokens)
     return invalid("messages",
                    fmt::format("messages of at most {} tokens needed (context {} less one to answer), got {}",
@@ -207,7 +251,8 @@ Result<std::unique_ptr<Ticket>> LocalBackend::chat(ChatRequest request, EventSin
   stream.make_parser = [&] { return format.make_parser(request.conversation, render); };
   stream.conversation = &request.conversation;
   stream.one_call_only = !request.parallel_tool_calls;
-  return impl_->submit(impl_->engine_request(std::move(prompt), sampling, request.limits), std::move(stream));
+  stream.on_turn = impl_->turn_keeper(prompt.digest);
+  return impl_->submit(impl_->engine_request(std::move(prompt.ids), sampling, request.limits), std::move(stream));
 }
 
 Result<std::unique_ptr<Ticket>> LocalBackend::complete(CompletionRequest request, EventSink sink) {
@@ -233,8 +278,8 @@ Result<std::vector<std::int32_t>> LocalBackend::tokenize(const std::string& text
 Result<std::int64_t> LocalBackend::count_tokens(const ChatRequest& request) {
   ChatRequest copy = request;
   BALTORO_TRY(const text::RenderOptions render, impl_->prepare(copy));
-  BALTORO_TRY(const std::vector<std::int32_t> prompt, impl_->format->render(copy.conversation, render));
-  return static_cast<std::int64_t>(prompt.size());
+  BALTORO_TRY(const Prompt prompt, impl_->render(copy, render));
+  return static_cast<std::int64_t>(prompt.ids.size());
 }
 
 ModelInfo LocalBackend::model() const { return impl_->info; }
@@ -260,6 +305,14 @@ BackendMetrics LocalBackend::metrics() const {
   add("kv_blocks", s.blocks_total);
   add("kv_blocks_free", s.blocks_free);
   add("kv_blocks_cached", s.blocks_cached);
+  if (impl_->turns != nullptr) {
+    const TurnStoreStats turns = impl_->turns->stats();
+    add("kept_turns", turns.turns);
+    add("kept_turn_bytes", turns.bytes);
+    add("kept_turns_found_total", turns.found);
+    add("kept_turns_missed_total", turns.missed);
+    add("kept_turns_dropped_total", turns.dropped);
+  }
   if (!s.experts) return metrics;
   const model::ExpertStats& experts = *s.experts;
   add("expert_cache_hits_total", experts.hits);

@@ -30,6 +30,9 @@ struct LocalOptions {
   std::int64_t kv_tokens = 0;
   std::optional<text::ChatFamily> family = {};  // absent: guessed from the folder
   bool force_memory = false;                    // open although the plan says that it does not fit
+  // Answers that are kept as they were sampled, for the prompts that send them back: bytes in memory; 0: none are.
+  std::int64_t kept_turn_bytes = std::int64_t{64} << 20;
+  bool keep_volatile_headers = false;  // accounting lines in front of system prompts go to the model too
   // 0: weights are mapped. Else the process keeps within this many bytes: experts are read from disk as they are
   // needed, into what the rest leaves of it.
   std::int64_t memory_bytes = 0;

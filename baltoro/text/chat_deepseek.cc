@@ -40,10 +40,10 @@ std::string_view without_thinking(std::string_view content, ChatFamily family) {
 // Writes one prompt.
 class DeepSeekPrompt {
  public:
-  DeepSeekPrompt(ChatFamily family, bool thinking, PromptBuilder& prompt)
-      : family_(family), thinking_(thinking), prompt_(prompt) {}
+  DeepSeekPrompt(ChatFamily family, bool thinking, const RenderOptions& options, PromptBuilder& prompt)
+      : family_(family), thinking_(thinking), options_(options), prompt_(prompt) {}
 
-  Status build(const Conversation& conversation, bool add_generation_prompt) {
+  Status build(const Conversation& conversation) {
     BALTORO_TRY(const Message* partial, partial_message(conversation));
     BALTORO_TRY(const CallNames names, name_calls(conversation));
     prompt_.control(kBegin);
@@ -73,7 +73,7 @@ class DeepSeekPrompt {
     }
     const bool after_results = in_results_;
     close_results();
-    if (add_generation_prompt && !after_results) generation_prompt();
+    if (options_.add_generation_prompt && !after_results) generation_prompt();
     return prompt_.status();
   }
 
@@ -133,7 +133,10 @@ class DeepSeekPrompt {
   }
 
   void assistant(const Message& message) {
-    begin_assistant();
+    const bool after_results = in_results_;
+    after_results ? close_results() : prompt_.control(kAssistant);
+    if (append_sampled(message, !after_results && v31())) return;
+    if (!after_results && v31()) prompt_.control_or_text(kThinkEnd);
     prompt_.text(without_thinking(message.content, family_));
     if (!message.tool_calls.empty()) {
       prompt_.control(kCallsBegin);
@@ -144,6 +147,17 @@ class DeepSeekPrompt {
       prompt_.control(kCallsEnd);
     }
     prompt_.control(kEnd);
+  }
+
+  // The answer as it was sampled, where that is known and without reasoning, which no later prompt shows.
+  bool append_sampled(const Message& message, bool opened) {
+    if (options_.sampled == nullptr) return false;
+    std::vector<TokenId> tokens = opened ? prompt_.ids_of({kThinkEnd}) : std::vector<TokenId>();
+    const SampledTurn* turn = options_.sampled->find(prompt_.ids_so_far(options_.parse_special), tokens, message);
+    if (turn == nullptr || turn->reasons) return false;
+    tokens.insert(tokens.end(), turn->tokens.begin(), turn->tokens.end());
+    prompt_.sampled(std::move(tokens));
+    return true;
   }
 
   // <｜Assistant｜>, unless the message goes on after tool results.
@@ -208,6 +222,7 @@ class DeepSeekPrompt {
 
   ChatFamily family_;
   bool thinking_;
+  const RenderOptions& options_;
   PromptBuilder& prompt_;
   bool in_results_ = false;
 };
@@ -236,6 +251,9 @@ class DeepSeekFormat : public BuiltFormat {
     return make_output_parser(std::move(settings));
   }
   std::vector<TokenId> stop_token_ids() const override { return ids_of({kEnd}); }
+  std::vector<TokenId> end_of_turn(bool after_call) const override {
+    return after_call ? ids_of({kCallsEnd, kEnd}) : ids_of({kEnd});
+  }
   float default_temperature(bool /*thinking*/) const override {
     return family() == ChatFamily::kDeepSeekV3 ? 0.3F : 0.6F;
   }
@@ -244,7 +262,7 @@ class DeepSeekFormat : public BuiltFormat {
 
  protected:
   Status build(const Conversation& conversation, const RenderOptions& options, PromptBuilder& prompt) const override {
-    return DeepSeekPrompt(family(), reasons(options), prompt).build(conversation, options.add_generation_prompt);
+    return DeepSeekPrompt(family(), reasons(options), options, prompt).build(conversation);
   }
 
  private:

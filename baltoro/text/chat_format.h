@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -20,11 +21,31 @@ enum class ChatFamily : std::uint8_t { kK2Instruct, kK2Thinking, kK25, kDeepSeek
 const char* chat_family_name(ChatFamily family);  // "k2-instruct", "k2-thinking", "k2.5", "deepseek-v3", ...
 std::optional<ChatFamily> chat_family_from_name(std::string_view name);
 
+// An assistant's message as the model once sampled it, to stand in a prompt in place of its rendering.
+struct SampledTurn {
+  std::vector<TokenId> tokens;        // all after the prompt that it answered, up to and with the end of the turn
+  std::vector<std::string> call_ids;  // of its calls, as the model wrote them; empty: the family writes none
+  bool reasons = false;               // some of the tokens are reasoning
+};
+
+// Where a format asks for such turns while it renders a history. One render at a time.
+class SampledTurns {
+ public:
+  virtual ~SampledTurns() = default;
+  // What was sampled after the prompt `before` + `opening` and reads as `message`; null where that is not known.
+  // `before` only grows from call to call of one render. The result lives until the next call.
+  virtual const SampledTurn* find(std::span<const TokenId> before, std::span<const TokenId> opening,
+                                  const Message& message) = 0;
+};
+
 struct RenderOptions {
   std::optional<bool> thinking = {};  // absent: the family's default
   bool preserve_thinking = false;     // K2.5+
   bool add_generation_prompt = true;
   ParseSpecial parse_special = ParseSpecial::kNo;  // special strings inside message contents
+  // Null: every message is rendered from its text. Else a history's answers whose reasoning the family's template
+  // would not drop stand as they were sampled, where that is known.
+  SampledTurns* sampled = nullptr;
 };
 
 // What a model wrote, told apart. Text is whole code points; a call's arguments are as the model wrote them.
@@ -57,6 +78,8 @@ class OutputParser {
   virtual void finish(std::vector<ParsedEvent>& out) = 0;
   virtual bool in_reasoning() const = 0;  // the next text token would be reasoning
   virtual bool saw_tool_calls() const = 0;
+  // Nothing was dropped or malformed so far: the events tell all that the tokens do.
+  virtual bool clean() const = 0;
 };
 
 // Renders conversations and reads answers for one family on one tokenizer. Immutable; any thread.
@@ -73,6 +96,8 @@ class ChatFormat {
   virtual std::unique_ptr<OutputParser> make_parser(const Conversation& conversation,
                                                     const RenderOptions& options) const = 0;
   virtual std::vector<TokenId> stop_token_ids() const = 0;  // the family's, by name, as far as the vocabulary has them
+  // What a prompt writes at the end of an answer; `after_call`: of one that was cut off after a call's end.
+  virtual std::vector<TokenId> end_of_turn(bool after_call) const = 0;
   virtual float default_temperature(bool thinking) const = 0;
   virtual float default_top_p(bool thinking) const = 0;
   virtual bool default_thinking() const = 0;

@@ -16,6 +16,7 @@ class K25Format : public BuiltFormat {
     return make_output_parser(kimi_parser_settings(tokenizer(), conversation, style(options)));
   }
   std::vector<TokenId> stop_token_ids() const override { return ids_of({"<|im_end|>", "[EOS]"}); }
+  std::vector<TokenId> end_of_turn(bool after_call) const override { return kimi_end_of_turn(tokenizer(), after_call); }
   float default_temperature(bool thinking) const override { return thinking ? 1.0F : 0.6F; }
   float default_top_p(bool /*thinking*/) const override { return 0.95F; }
   bool default_thinking() const override { return true; }

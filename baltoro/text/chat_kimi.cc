@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "baltoro/text/chat_kimi.h"
 
+#include <algorithm>
+#include <span>
+#include <utility>
+
 #include "baltoro/text/tool_ids.h"
 
 namespace baltoro::text {
@@ -78,6 +82,26 @@ std::size_t reasoning_shown_from(const Conversation& conversation, const KimiSty
   return 0;
 }
 
+// What the generation prompt writes after <|im_middle|>.
+std::vector<TokenId> opening_of(const KimiStyle& style, const PromptBuilder& prompt) {
+  if (!style.prompt_opens_think) return {};
+  return style.instant ? prompt.ids_of({kThinkBegin, kThinkEnd}) : prompt.ids_of({kThinkBegin});
+}
+
+// Puts an answer into the prompt as it was sampled, where that is known and the reasoning is to be seen. `ids` become
+// those that the model gave its calls.
+bool append_sampled(const Message& message, const RenderOptions& options, const KimiStyle& style, bool dropped,
+                    std::span<std::string> ids, PromptBuilder& prompt) {
+  if (options.sampled == nullptr || dropped) return false;
+  std::vector<TokenId> tokens = opening_of(style, prompt);
+  const SampledTurn* turn = options.sampled->find(prompt.ids_so_far(options.parse_special), tokens, message);
+  if (turn == nullptr || turn->call_ids.size() != ids.size()) return false;
+  tokens.insert(tokens.end(), turn->tokens.begin(), turn->tokens.end());
+  prompt.sampled(std::move(tokens));
+  std::copy(turn->call_ids.begin(), turn->call_ids.end(), ids.begin());
+  return true;
+}
+
 // Where the answer begins. Thinking models whose prompt does not open the thinking may leave out <think>: what comes
 // before </think> is reasoning all the same.
 bool starts_in_reasoning(const Conversation& conversation, const KimiStyle& style) {
@@ -91,7 +115,7 @@ bool starts_in_reasoning(const Conversation& conversation, const KimiStyle& styl
 Status build_kimi(const Conversation& conversation, const RenderOptions& options, const KimiStyle& style,
                   std::string_view declarations, PromptBuilder& prompt) {
   BALTORO_TRY(const Message* partial, partial_message(conversation));
-  BALTORO_TRY(const CallNames names, name_calls(conversation));
+  BALTORO_TRY(CallNames names, name_calls(conversation));
   const auto& messages = conversation.messages;
   if (!conversation.tools.empty()) {
     for (const auto name : {kSectionBegin, kSectionEnd, kCallBegin, kArgumentBegin, kCallEnd}) prompt.require(name);
@@ -101,6 +125,7 @@ Status build_kimi(const Conversation& conversation, const RenderOptions& options
     append_block("system", style.default_system, prompt);
   }
   const std::size_t shown_from = reasoning_shown_from(conversation, style, partial);
+  std::size_t calls_before = 0;
   for (std::size_t m = 0; m < messages.size(); ++m) {
     const Message& message = messages[m];
     prompt.control(role_token(message.role));
@@ -110,6 +135,10 @@ Status build_kimi(const Conversation& conversation, const RenderOptions& options
       append_open_message(message, style, prompt);
       return prompt.status();
     }
+    const auto ids = std::span(names.native).subspan(calls_before, names.calls[m].size());
+    calls_before += ids.size();
+    const bool dropped = style.think_markers && !style.instant && m < shown_from;
+    if (message.role == Role::kAssistant && append_sampled(message, options, style, dropped, ids, prompt)) continue;
     if (message.role == Role::kAssistant && style.think_markers) {
       append_thinking(m < shown_from || style.instant ? std::string_view() : message.reasoning, prompt);
     } else if (message.role == Role::kTool) {
@@ -152,6 +181,11 @@ ParserSettings kimi_parser_settings(const Tokenizer& tokenizer, const Conversati
   settings.text_section_begin = "<|tool_call_section_begin|>";
   settings.text_section_end = "<|tool_call_section_end|>";
   return settings;
+}
+
+std::vector<TokenId> kimi_end_of_turn(const Tokenizer& tokenizer, bool after_call) {
+  const PromptBuilder prompt(tokenizer);
+  return after_call ? prompt.ids_of({kSectionEnd, kEnd}) : prompt.ids_of({kEnd});
 }
 
 }  // namespace baltoro::text

@@ -32,4 +32,7 @@ Status build_kimi(const Conversation& conversation, const RenderOptions& options
 ParserSettings kimi_parser_settings(const Tokenizer& tokenizer, const Conversation& conversation,
                                     const KimiStyle& style);
 
+// ChatFormat::end_of_turn.
+std::vector<TokenId> kimi_end_of_turn(const Tokenizer& tokenizer, bool after_call);
+
 }  // namespace baltoro::text

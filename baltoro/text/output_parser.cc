@@ -54,6 +54,7 @@ class MarkupParser : public OutputParser {
       if (known != settings_.markers.end()) {
         on_marker(known->second, bytes);
       } else {
+        clean_ = false;
         settle();
       }
     } else {
@@ -78,6 +79,7 @@ class MarkupParser : public OutputParser {
     return in_reasoning_ && (state_ == State::kText || state_ == State::kMaybeSection);
   }
   bool saw_tool_calls() const override { return calls_ > 0; }
+  bool clean() const override { return clean_; }
 
  private:
   enum class State {
@@ -244,6 +246,7 @@ class MarkupParser : public OutputParser {
   }
 
   void reject_head() {
+    clean_ = false;
     emit(head_, false);
     head_.clear();
     state_ = State::kBadCall;
@@ -291,12 +294,14 @@ class MarkupParser : public OutputParser {
 
   // Ends a call whose end marker is missing. What a head without arguments was meant to be nobody knows: dropped.
   void close_call() {
+    clean_ = clean_ && state_ != State::kArguments && state_ != State::kHead && state_ != State::kName;
     if (state_ == State::kArguments) end_call(false);
     head_.clear();
   }
 
   void on_marker(Marker marker, std::string_view bytes) {
     const bool is_think = marker == Marker::kThinkBegin || marker == Marker::kThinkEnd;
+    clean_ = clean_ && !(is_think && state_ != State::kText && state_ != State::kSection);
     if (is_think && state_ == State::kArguments) return on_text(bytes);
     if (is_think && (state_ == State::kHead || state_ == State::kName || state_ == State::kBadCall)) return;
     if (state_ == State::kMaybeSection && (marker == Marker::kCallBegin || marker == Marker::kSectionBegin)) {
@@ -304,10 +309,32 @@ class MarkupParser : public OutputParser {
       in_section_ = true;
     }
     if (marker == Marker::kThinkBegin && at_start_ && held_.empty()) lead_.clear();
+    clean_ = clean_ && expects(marker);
     settle();
     at_start_ = false;
     if (is_think) return on_think(marker);
     on_call_marker(marker);
+  }
+
+  // Whether the marker means something where it stands; else it is dropped.
+  bool expects(Marker marker) const {
+    switch (marker) {
+      case Marker::kThinkBegin:
+        return at_start_;
+      case Marker::kThinkEnd:
+        return in_reasoning_;
+      case Marker::kSectionBegin:
+        return !in_section_;
+      case Marker::kSectionEnd:
+        return in_section_;
+      case Marker::kCallSeparator:
+        return state_ == State::kHead;
+      case Marker::kCallEnd:
+        return state_ == State::kArguments || state_ == State::kHead || state_ == State::kName;
+      case Marker::kCallBegin:
+        break;
+    }
+    return true;
   }
 
   void on_think(Marker marker) {
@@ -358,6 +385,7 @@ class MarkupParser : public OutputParser {
   bool at_start_ = true;     // nothing but white space (in lead_) came so far
   bool after_call_ = false;  // white space is dropped
   bool has_arguments_ = false;
+  bool clean_ = true;
   std::int32_t calls_ = 0;
   std::string undecoded_;                    // at most 3 bytes of an unfinished code point
   std::string lead_, held_;                  // text not yet told apart

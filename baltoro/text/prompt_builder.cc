@@ -3,11 +3,14 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 namespace baltoro::text {
 
 void PromptBuilder::text(std::string_view text) {
   if (text.empty()) return;
-  if (segments_.empty() || segments_.back().control >= 0) segments_.push_back({std::string(), -1});
+  const bool apart = segments_.size() == encoded_ || segments_.back().control >= 0 || !segments_.back().sampled.empty();
+  if (apart) segments_.push_back({std::string(), -1});
   segments_.back().text.append(text);
 }
 
@@ -37,16 +40,33 @@ Status PromptBuilder::status() const {
                fmt::format("[chat] control token {} needed, the vocabulary does not have it", missing_)};
 }
 
-std::vector<TokenId> PromptBuilder::ids(ParseSpecial parse_special) const {
-  std::vector<TokenId> ids;
-  for (const Segment& segment : segments_) {
+void PromptBuilder::sampled(std::vector<TokenId> ids) {
+  segments_.push_back({tokenizer_->decode(ids), -1, std::move(ids)});
+}
+
+std::span<const TokenId> PromptBuilder::ids_so_far(ParseSpecial parse_special) {
+  for (; encoded_ < segments_.size(); ++encoded_) {
+    const Segment& segment = segments_[encoded_];
     if (segment.control >= 0) {
-      ids.push_back(segment.control);
+      ids_.push_back(segment.control);
+    } else if (!segment.sampled.empty()) {
+      ids_.insert(ids_.end(), segment.sampled.begin(), segment.sampled.end());
     } else {
-      tokenizer_->encode(segment.text, parse_special, ids);
+      tokenizer_->encode(segment.text, parse_special, ids_);
     }
   }
-  return ids;
+  return ids_;
+}
+
+std::vector<TokenId> PromptBuilder::ids_of(std::initializer_list<std::string_view> names) const {
+  PromptBuilder piece(*tokenizer_);
+  for (const std::string_view name : names) piece.control_or_text(name);
+  return piece.ids(ParseSpecial::kNo);
+}
+
+std::vector<TokenId> PromptBuilder::ids(ParseSpecial parse_special) {
+  static_cast<void>(ids_so_far(parse_special));
+  return std::move(ids_);
 }
 
 std::string PromptBuilder::to_text() const {
