@@ -33,6 +33,7 @@ struct ServeOptions {
   std::int64_t max_body_mib = 16, max_connections = 4096;
   double drain_seconds = 30, body_seconds = 60, idle_seconds = 75, write_seconds = 30, answer_seconds = 7200;
   bool quiet = false;
+  bool no_prefix_cache = false, no_replay = false, keep_volatile_headers = false, debug_prefix = false;
 };
 
 // Keys from --api-key, $BALTORO_API_KEY and the lines of --api-key-file (blank lines and #comments aside).
@@ -106,6 +107,11 @@ Result<std::unique_ptr<llm::LocalBackend>> open_backend(const ServeOptions& opti
   local.max_queue = options.max_queue;
   local.kv_tokens = options.kv_tokens;
   local.script_path = options.script;
+  local.prefix_cache = !options.no_prefix_cache;
+  if (options.no_replay) local.kept_turn_bytes = 0;
+  local.keep_volatile_headers = options.keep_volatile_headers;
+  if (options.debug_prefix)
+    local.prefix_log = [log = std::make_shared<AccessLog>()](std::string_view line) { (*log)(line); };
   return llm::LocalBackend::open(std::move(local));
 }
 
@@ -161,6 +167,16 @@ void add_limits(CLI::App& app, ServeOptions& options) {
   time("--write-seconds", options.write_seconds, "Time a client may leave its answer unread");
 }
 
+void add_cache(CLI::App& app, ServeOptions& options) {
+  app.add_flag("--no-prefix-cache", options.no_prefix_cache, "Compute every prompt whole");
+  app.add_flag("--no-replay", options.no_replay, "Render earlier answers from their text, not from what was sampled");
+  app.add_flag("--keep-volatile-headers", options.keep_volatile_headers,
+               "Leave x-anthropic-billing-header lines in front of system prompts");
+  app.add_flag(
+      "--debug-prefix", options.debug_prefix,
+      "A line per request on stderr: what was cached of its prompt and the token that ended it, with its text");
+}
+
 }  // namespace
 
 void add_serve(CLI::App& app) {
@@ -183,6 +199,7 @@ void add_serve(CLI::App& app) {
                   "For tests of clients: a TEST BACKEND that opens no weights; this script says what to answer")
       ->type_name("FILE");
   add_limits(serve, *options);
+  add_cache(serve, *options);
   serve.callback([options] { finish(run_serve(*options)); });
 }
 

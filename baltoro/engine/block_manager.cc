@@ -47,19 +47,24 @@ void BlockManager::release_all(std::vector<BlockId>& chain) {
   }
 }
 
-std::optional<BlockId> BlockManager::find_cached(BlockId parent, std::span<const TokenId> tokens) {
-  const std::optional<BlockId> block = cache_.find(parent, tokens);
+std::optional<BlockId> BlockManager::find_cached(BlockId parent, std::span<const TokenId> tokens, CacheSalt salt) {
+  const std::optional<BlockId> block = cache_.find(parent, tokens, salt);
   if (block) acquire(*block);
   return block;
 }
 
-BlockId BlockManager::cache(BlockId parent, std::span<const TokenId> tokens, BlockId block) {
-  const BlockId known = cache_.insert(parent, tokens, block);
+BlockId BlockManager::cache(BlockId parent, std::span<const TokenId> tokens, BlockId block, CacheSalt salt) {
+  const BlockId known = cache_.insert(parent, tokens, block, salt);
   if (known != block) {
     acquire(known);
     release(block);
   }
+  while (const auto tail = cache_.take_covered_tail(known)) free_.push_back(*tail);
   return known;
+}
+
+void BlockManager::cache_tail(BlockId parent, std::span<const TokenId> tokens, BlockId block, CacheSalt salt) {
+  if (references_[index_of(block)] == 1) static_cast<void>(cache_.insert_tail(parent, tokens, block, salt));
 }
 
 Status BlockManager::check_integrity(std::span<const std::span<const BlockId>> chains) const {

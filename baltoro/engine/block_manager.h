@@ -25,10 +25,18 @@ class BlockManager {
   bool is_shared(BlockId block) const { return references_[index_of(block)] > 1; }
 
   // Takes a reference to the cached block with these 64 tokens after `parent`, if there is one.
-  std::optional<BlockId> find_cached(BlockId parent, std::span<const TokenId> tokens);
+  std::optional<BlockId> find_cached(BlockId parent, std::span<const TokenId> tokens, CacheSalt salt = {});
+  // The known block that shares most of these tokens from the front, without a reference: to be copied in this step,
+  // before anything is written.
+  PartialMatch closest(BlockId parent, std::span<const TokenId> tokens, CacheSalt salt = {}) const {
+    return cache_.closest(parent, tokens, salt);
+  }
   // Puts a fully written block into the cache. Where the same content is there already, the reference moves to that
   // block; returns the block that the sequence now holds.
-  BlockId cache(BlockId parent, std::span<const TokenId> tokens, BlockId block);
+  BlockId cache(BlockId parent, std::span<const TokenId> tokens, BlockId block, CacheSalt salt = {});
+  // Makes the rows of a partly filled block known; it is kept when its one reference goes. Nothing happens where
+  // others hold it too or the rows are known already.
+  void cache_tail(BlockId parent, std::span<const TokenId> tokens, BlockId block, CacheSalt salt = {});
 
   std::int64_t num_blocks() const { return static_cast<std::int64_t>(references_.size()); }
   std::int64_t num_free() const { return static_cast<std::int64_t>(free_.size()); }

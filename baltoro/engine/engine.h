@@ -18,12 +18,16 @@ struct EngineOptions {
   std::int64_t max_sequences = 64;      // running choices
   std::int64_t max_queue = 1024;        // waiting requests; beyond: kOverloaded
   std::int64_t max_context_tokens = 0;  // prompt + output of one sequence; 0: the model's
+  bool prefix_cache = true;             // false: every prompt is computed whole
 };
 
 // Counters since start and gauges of now.
 struct EngineStats {
   std::int64_t requests_submitted = 0, requests_finished = 0, requests_cancelled = 0, requests_failed = 0;
   std::int64_t tokens_prefilled = 0, tokens_cached = 0, tokens_decoded = 0, steps = 0, preemptions = 0;
+  // Prompts started, by what the prefix cache had of them (see PrefixEnd), those of which it had anything, and all
+  // their tokens: tokens_cached / tokens_prompt is the hit rate.
+  std::int64_t prefix_whole = 0, prefix_new = 0, prefix_differs = 0, prefix_hits = 0, tokens_prompt = 0;
   std::int64_t sequences_running = 0, sequences_waiting = 0;
   std::int64_t blocks_total = 0, blocks_free = 0, blocks_cached = 0;
   double step_seconds_total = 0;

@@ -17,6 +17,7 @@ SchedulerOptions scheduler_options(const ModelRunner& runner, const EngineOption
           .max_logit_rows = std::min(runner.max_logit_rows(), runner.max_batch_tokens()),
           .max_sequences = options.max_sequences,
           .num_blocks = runner.num_blocks(),
+          .prefix_cache = options.prefix_cache,
           .max_waiting = options.max_queue};
 }
 
@@ -150,7 +151,7 @@ Status EngineCore::run_model(const StepPlan& plan) {
 void EngineCore::finish_chunk(const Chunk& chunk) {
   Sequence& sequence = *chunk.sequence;
   RequestState& state = *sequence.owner;
-  mark_started(state);
+  if (!state.started) start(state);
   if (sequence.state != SequenceState::kRunning) return;  // a choice of the same request failed it in this step
   const auto vocab = static_cast<std::size_t>(limits_.vocab_size);
   const float* logits = logits_.get() + static_cast<std::size_t>(chunk.first_logit_row) * vocab;
@@ -294,10 +295,16 @@ void EngineCore::mark_ended(RequestState& state, std::int32_t choice) {
   any_ended_ = true;
 }
 
-void EngineCore::mark_started(RequestState& state) {
-  if (state.started) return;
+void EngineCore::start(RequestState& state) {
   state.started = true;
   --num_queued_;
+  const PrefixMatch& match = state.match;
+  ++(match.end == PrefixEnd::kWhole ? totals_.prefix_whole
+     : match.end == PrefixEnd::kNew ? totals_.prefix_new
+                                    : totals_.prefix_differs);
+  totals_.prefix_hits += match.tokens_cached > 0;
+  totals_.tokens_prompt += match.tokens_prompt;
+  guarded(state, [&] { state.request.sink->on_start(match); });
 }
 
 void EngineCore::retire() {

@@ -58,7 +58,7 @@ class EngineCore {
   void end_choice(RequestState& state, std::int32_t choice, FinishReason reason, Errc code, std::string_view message);
   void end_request(RequestState& state, FinishReason reason, Errc code, std::string_view message);
   void mark_ended(RequestState& state, std::int32_t choice);
-  void mark_started(RequestState& state);
+  void start(RequestState& state);
   void retire();
   template <typename Body>
   bool guarded(RequestState& state, const Body& body);

@@ -2,6 +2,7 @@
 // What a client of the engine says and hears. Token ids only: text, JSON and HTTP live elsewhere.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -56,6 +57,28 @@ struct RequestLimits {
   std::int64_t max_choices = 0;
 };
 
+// Whose prefixes a request may find: requests with different salts never share KV. Made outside of the engine, by a
+// digest of who asks; all zero is the common one.
+struct CacheSalt {
+  std::uint64_t high = 0, low = 0;
+  friend auto operator<=>(const CacheSalt&, const CacheSalt&) = default;
+};
+
+// Why the known part of a prompt ends where it does.
+enum class PrefixEnd : std::uint8_t {
+  kWhole,    // all that can be reused was: the last token is always computed, for its logits
+  kNew,      // nothing is known to go on from here: a first prompt, a longer one, or one that was evicted
+  kDiffers,  // what is known goes on with another token
+};
+
+// What the prefix cache had of a prompt when it was started.
+struct PrefixMatch {
+  std::int64_t tokens_prompt = 0;
+  std::int64_t tokens_cached = 0;  // also the position of the first token that is not
+  PrefixEnd end = PrefixEnd::kNew;
+  TokenId known = -1, seen = -1;  // kDiffers: the token that is known there, and the prompt's
+};
+
 // One sampled token, or the end of a choice.
 struct TokenEvent {
   RequestId request{};
@@ -77,6 +100,7 @@ class TokenSink {
   // kStop ends this choice now (a stop string matched): no further event for it comes.
   enum class Next : std::uint8_t { kContinue, kStop };
   virtual Next on_token(const TokenEvent& event) = 0;
+  virtual void on_start(const PrefixMatch& match) { (void)match; }  // once, before all others
   virtual void on_prefill(std::int64_t tokens_done, std::int64_t tokens_total) {
     (void)tokens_done, (void)tokens_total;
   }
@@ -97,6 +121,7 @@ struct Request {
   std::int32_t top_logprobs = 0;  // 0..20
   bool echo_logprobs = false;     // also report the prompt's own log-probabilities (Completions echo)
   bool ignore_stop = false;       // run to max_tokens: benchmarks
+  CacheSalt cache_salt;
   std::function<std::unique_ptr<TokenMask>(std::int32_t choice)> make_mask;  // null: unconstrained
   std::shared_ptr<TokenSink> sink;
 };

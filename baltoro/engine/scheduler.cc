@@ -13,6 +13,12 @@ bool older(const Sequence* a, const Sequence* b) { return a->age < b->age; }
 
 std::int64_t slots_of(const Sequence& sequence) { return sequence.stands_for_all ? sequence.owner->request.n : 1; }
 
+// One past the last token whose row may be reused: the last token is always computed, its logits are wanted.
+std::int64_t reuse_end(const Sequence& sequence) {
+  const std::int64_t end = sequence.length() - 1;
+  return sequence.next_echo_row < sequence.echo_end() ? std::min(end, sequence.next_echo_row) : end;
+}
+
 }  // namespace
 
 Scheduler::Scheduler(SchedulerOptions options) : options_(options), blocks_(options.num_blocks) {
@@ -20,7 +26,7 @@ Scheduler::Scheduler(SchedulerOptions options) : options_(options), blocks_(opti
   running_.reserve(sequences);
   waiting_.reserve(sequences + static_cast<std::size_t>(options_.max_waiting));
   plan_.chunks.reserve(sequences);
-  plan_.copies.reserve(sequences);
+  plan_.copies.reserve(2 * sequences);  // one to start from, one for the first write
   picked_.reserve(sequences);
   grants_.reserve(sequences);
 }
@@ -124,26 +130,27 @@ bool Scheduler::start(Sequence& sequence) {
   sequence.blocks.reserve(static_cast<std::size_t>(blocks_for(most)));
   take_cached_blocks(sequence);
   const auto held = static_cast<std::int64_t>(sequence.blocks.size());
+  const PartialMatch partial = find_partial(sequence);
   if (blocks_.num_available() < needed - held + num_running()) {
     blocks_.release_all(sequence.blocks);
     sequence.tokens_computed = sequence.blocks_cached = 0;
     return false;
   }
   for (std::int64_t i = held; i < needed; ++i) sequence.blocks.push_back(*blocks_.allocate());
+  take_partial(sequence, partial);
   if (!sequence.owner->preempted) sequence.owner->tokens_cached = sequence.tokens_computed;
   return true;
 }
 
-// Moves on over blocks that others have computed, dropping a part of one that it has itself. The last token is always
-// computed: its logits are wanted.
+// Moves on over blocks that others have computed, dropping a part of one that it has itself.
 void Scheduler::take_cached_blocks(Sequence& sequence) {
-  std::int64_t end = sequence.length() - 1;
-  if (sequence.next_echo_row < sequence.echo_end()) end = std::min(end, sequence.next_echo_row);
+  if (!options_.prefix_cache) return;
+  const std::int64_t end = reuse_end(sequence);
   while ((sequence.blocks_cached + 1) * kBlockTokens <= end) {
     const auto index = static_cast<std::size_t>(sequence.blocks_cached);
     const BlockId parent = index == 0 ? kNoBlock : sequence.blocks[index - 1];
     const auto tokens = std::span(sequence.tokens).subspan(index * kBlockTokens, kBlockTokens);
-    const auto block = blocks_.find_cached(parent, tokens);
+    const auto block = blocks_.find_cached(parent, tokens, sequence.owner->request.cache_salt);
     if (!block) return;
     if (index < sequence.blocks.size()) {
       blocks_.release(sequence.blocks[index]);
@@ -153,6 +160,46 @@ void Scheduler::take_cached_blocks(Sequence& sequence) {
     }
     sequence.tokens_computed = ++sequence.blocks_cached * kBlockTokens;
   }
+}
+
+// After the full blocks that are known: the block that goes along with the next tokens the furthest.
+PartialMatch Scheduler::find_partial(const Sequence& sequence) const {
+  const std::int64_t begin = sequence.blocks_cached * kBlockTokens;
+  const std::int64_t count = std::min<std::int64_t>(kBlockTokens, reuse_end(sequence) - begin);
+  if (count <= 0 || !options_.prefix_cache) return {};
+  const BlockId parent = sequence.blocks_cached == 0 ? kNoBlock : sequence.blocks.back();
+  const auto tokens =
+      std::span(sequence.tokens).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count));
+  return blocks_.closest(parent, tokens, sequence.owner->request.cache_salt);
+}
+
+// Copies the rows that agree into the sequence's own block and notes how the prompt's known part ends.
+void Scheduler::take_partial(Sequence& sequence, const PartialMatch& match) {
+  if (match.tokens > 0) {
+    const BlockId own = sequence.blocks[static_cast<std::size_t>(sequence.blocks_cached)];
+    if (own != match.block) plan_.copies.push_back({.from = match.block, .to = own});
+    sequence.tokens_computed += match.tokens;
+  }
+  const bool whole = sequence.tokens_computed >= reuse_end(sequence);
+  if (sequence.owner->preempted) return;
+  sequence.owner->match = {.tokens_prompt = sequence.tokens_prompt,
+                           .tokens_cached = sequence.tokens_computed,
+                           .end = whole        ? PrefixEnd::kWhole
+                                  : match.next ? PrefixEnd::kDiffers
+                                               : PrefixEnd::kNew};
+  if (whole || !match.next) return;
+  sequence.owner->match.known = *match.next;
+  sequence.owner->match.seen = sequence.tokens[static_cast<std::size_t>(sequence.tokens_computed)];
+}
+
+// What a sequence computed of its last block, for the prompt that goes on from there.
+void Scheduler::keep_tail(const Sequence& sequence) {
+  const auto index = static_cast<std::size_t>(sequence.blocks_cached);
+  const std::int64_t rows = sequence.tokens_computed - sequence.blocks_cached * kBlockTokens;
+  if (rows <= 0 || index >= sequence.blocks.size()) return;
+  const BlockId parent = index == 0 ? kNoBlock : sequence.blocks[index - 1];
+  const auto tokens = std::span(sequence.tokens).subspan(index * kBlockTokens, static_cast<std::size_t>(rows));
+  blocks_.cache_tail(parent, tokens, sequence.blocks[index], sequence.owner->request.cache_salt);
 }
 
 void Scheduler::plan_prefills() {
@@ -212,7 +259,7 @@ void Scheduler::cache_full_blocks(Sequence& sequence) {
     const auto index = static_cast<std::size_t>(sequence.blocks_cached++);
     const BlockId parent = index == 0 ? kNoBlock : sequence.blocks[index - 1];
     const auto tokens = std::span(sequence.tokens).subspan(index * kBlockTokens, kBlockTokens);
-    sequence.blocks[index] = blocks_.cache(parent, tokens, sequence.blocks[index]);
+    sequence.blocks[index] = blocks_.cache(parent, tokens, sequence.blocks[index], sequence.owner->request.cache_salt);
   }
 }
 
@@ -238,6 +285,7 @@ Sequence& Scheduler::fork(const Sequence& leader, std::int32_t choice) {
 
 void Scheduler::finish(Sequence& sequence) {
   if (sequence.state == SequenceState::kFinished) return;
+  keep_tail(sequence);
   blocks_.release_all(sequence.blocks);
   sequence.tokens_computed = sequence.blocks_cached = 0;
   sequence.state = SequenceState::kFinished;

@@ -30,6 +30,7 @@ struct StepPlan {
 
 struct SchedulerOptions {
   std::int64_t max_batch_tokens = 512, max_logit_rows = 64, max_sequences = 64, num_blocks = 0;
+  bool prefix_cache = true;         // false: every prompt is computed whole
   std::int64_t max_waiting = 1024;  // room for so many is made at once, so that no step allocates
 };
 
@@ -78,6 +79,9 @@ class Scheduler {
   bool room_for_next(Sequence& sequence);
   void preempt_youngest();
   void take_cached_blocks(Sequence& sequence);
+  PartialMatch find_partial(const Sequence& sequence) const;
+  void take_partial(Sequence& sequence, const PartialMatch& match);
+  void keep_tail(const Sequence& sequence);
   void cache_full_blocks(Sequence& sequence);
   void append_chunk(Sequence& sequence, std::int64_t count);
   std::int64_t decode_share(std::int64_t whole) const;

@@ -111,5 +111,47 @@ TEST(Scheduler, TheHeadOfTheLineIsNotOvertaken) {
   }
 }
 
+TEST(Scheduler, TheNextPromptStartsWhereTheLastAnswerEnded) {
+  Bench bench({.max_batch_tokens = 200, .max_logit_rows = 8, .max_sequences = 8, .num_blocks = 20});
+  Sequence& first = bench.add(100, 11, 5);
+  std::vector<TokenId> said;
+  while (!bench.scheduler.idle()) {
+    said = first.tokens;
+    (void)bench.step();
+  }
+  said.push_back(1);  // the answer's last token, which has no row
+  const std::vector<TokenId> answered = said;
+  ASSERT_EQ(answered.size(), 111u);
+  said.insert(said.end(), 30, 7);
+  Sequence& next = bench.add(std::ssize(said), 1, 5);
+  next.tokens = said;
+  const RequestState& owner = *next.owner;
+  EXPECT_EQ(bench.step()[&next], 31);  // the last token and what is new
+  EXPECT_EQ(owner.match.tokens_cached, 110);
+  EXPECT_EQ(owner.match.end, PrefixEnd::kNew);
+  // A third one that leaves the path in the middle of the tail.
+  Sequence& other = bench.add(std::ssize(answered), 1, 5);
+  other.tokens = answered;
+  other.tokens[105] = 9;
+  const PrefixMatch& left = other.owner->match;
+  EXPECT_EQ(bench.step()[&other], 6);
+  EXPECT_EQ(left.tokens_cached, 105);
+  EXPECT_EQ(left.end, PrefixEnd::kDiffers);
+  EXPECT_EQ(left.known, 1);
+  EXPECT_EQ(left.seen, 9);
+  // The same again, and the same for another tenant.
+  Sequence& again = bench.add(std::ssize(answered), 1, 5);
+  again.tokens = answered;
+  const PrefixMatch& whole = again.owner->match;
+  EXPECT_EQ(bench.step()[&again], 1);
+  EXPECT_EQ(whole.end, PrefixEnd::kWhole);
+  Sequence& foreign = bench.add(std::ssize(answered), 1, 5);
+  foreign.tokens = answered;
+  foreign.owner->request.cache_salt = {.high = 0, .low = 1};
+  const PrefixMatch& unknown = foreign.owner->match;
+  EXPECT_EQ(bench.step()[&foreign], 111);
+  EXPECT_EQ(unknown.end, PrefixEnd::kNew);
+}
+
 }  // namespace
 }  // namespace baltoro::engine

@@ -21,6 +21,7 @@ struct RequestState {
   std::vector<bool> ended;         // [n], which those are not
   bool started = false;            // some of its tokens have been computed
   std::int64_t tokens_cached = 0;  // of the prompt, served from KV of earlier work
+  PrefixMatch match;               // when it was started
   std::int64_t prefill_reported = 0;
   bool preempted = false;  // before its prompt was through: later cache hits are its own work
   bool failed = false, cancelled = false;

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "baltoro/llm/answer_stream.h"
 
+#include <fmt/format.h>
+
 #include <limits>
 #include <utility>
+
+#include "baltoro/base/json.h"
 
 namespace baltoro::llm {
 namespace {
@@ -57,6 +61,27 @@ AnswerStream::AnswerStream(AnswerStreamOptions options) : options_(std::move(opt
 template <typename Body>
 void AnswerStream::send(std::int32_t choice, Body body) {
   options_.sink(Event{.choice = choice, .body = std::move(body)});
+}
+
+void AnswerStream::on_start(const engine::PrefixMatch& match) {
+  if (!options_.prefix_log) return;
+  std::string line = fmt::format("prefix: {} of {} tokens cached, ", match.tokens_cached, match.tokens_prompt);
+  const auto text_of = [&](std::int32_t token) {
+    return json::dump(json::Value(options_.tokenizer->token_bytes(token)));  // escaped, bytes that are no text replaced
+  };
+  switch (match.end) {
+    case engine::PrefixEnd::kWhole:
+      line += "all there is";
+      break;
+    case engine::PrefixEnd::kNew:
+      line += "nothing is known beyond";
+      break;
+    case engine::PrefixEnd::kDiffers:
+      line += fmt::format("then {} {} is known and {} {} seen", match.known, text_of(match.known), match.seen,
+                          text_of(match.seen));
+      break;
+  }
+  options_.prefix_log(line);
 }
 
 engine::TokenSink::Next AnswerStream::on_token(const engine::TokenEvent& event) {

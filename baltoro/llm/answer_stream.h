@@ -30,6 +30,8 @@ struct AnswerStreamOptions {
   // Chat: told of each answer that ended by itself, was read without loss and reached the client whole. The tokens
   // lack the end of the turn; `cut`: after a call, so that its section is still open. On the engine thread.
   std::function<void(const text::Message& said, text::SampledTurn turn, bool cut)> on_turn = {};
+  // Told what the prefix cache had of the prompt, and why not more: token ids and their text. Null: nobody.
+  std::function<void(std::string_view)> prefix_log = {};
   // Completion with echo: the prompt as text, and its first token where its log-probabilities are wanted too.
   std::string echo = {};
   std::optional<std::int32_t> echo_first_token = {};
@@ -39,6 +41,7 @@ struct AnswerStreamOptions {
 class AnswerStream final : public engine::TokenSink {
  public:
   explicit AnswerStream(AnswerStreamOptions options);
+  void on_start(const engine::PrefixMatch& match) override;
   Next on_token(const engine::TokenEvent& event) override;
   void on_prefill(std::int64_t tokens_done, std::int64_t tokens_total) override;
   void on_prompt_logprob(std::int64_t position, engine::TokenLogprob token,

@@ -4,6 +4,8 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cstring>
+#include <span>
 #include <utility>
 
 #include "baltoro/engine/engine.h"
@@ -47,6 +49,17 @@ std::string name_of(const CacheScope& scope) {
   return scope.tenant.empty() && scope.salt.empty()
              ? std::string()
              : fmt::format("{}:{}{}", scope.tenant.size(), scope.tenant, scope.salt);
+}
+
+// Zero for the scope that all share; else a digest that no two scopes have in common.
+engine::CacheSalt salt_of(const CacheScope& scope) {
+  const std::string name = name_of(scope);
+  engine::CacheSalt salt;
+  if (name.empty()) return salt;
+  const Sha256Digest digest = sha256(std::as_bytes(std::span(name)));
+  std::memcpy(&salt.high, digest.data(), sizeof salt.high);
+  std::memcpy(&salt.low, digest.data() + sizeof salt.high, sizeof salt.low);
+  return salt;
 }
 
 }  // namespace
@@ -130,7 +143,8 @@ void LocalBackend::Impl::start(std::unique_ptr<engine::ModelRunner> runner) {
                                             engine::EngineOptions{.max_batch_tokens = options.max_batch_tokens,
                                                                   .max_sequences = options.max_sequences,
                                                                   .max_queue = options.max_queue,
-                                                                  .max_context_tokens = info.max_context_tokens});
+                                                                  .max_context_tokens = info.max_context_tokens,
+                                                                  .prefix_cache = options.prefix_cache});
 }
 
 // Checks a chat request and makes its conversation what the model shall see.
@@ -218,6 +232,7 @@ Result<std::unique_ptr<Ticket>> LocalBackend::Impl::submit(engine::Request reque
   stream.n = request.n;
   stream.tokens_prompt = static_cast<std::int64_t>(request.prompt.size());
   stream.logprobs = request.logprobs;
+  stream.prefix_log = options.prefix_log;
   request.sink = std::make_shared<AnswerStream>(std::move(stream));
   BALTORO_TRY(const engine::RequestId id, engine->submit(std::move(request)));
   return std::unique_ptr<Ticket>(std::make_unique<LocalTicket>(engine, id));
@@ -252,7 +267,9 @@ Result<std::unique_ptr<Ticket>> LocalBackend::chat(ChatRequest request, EventSin
   stream.conversation = &request.conversation;
   stream.one_call_only = !request.parallel_tool_calls;
   stream.on_turn = impl_->turn_keeper(prompt.digest);
-  return impl_->submit(impl_->engine_request(std::move(prompt.ids), sampling, request.limits), std::move(stream));
+  engine::Request work = impl_->engine_request(std::move(prompt.ids), sampling, request.limits);
+  work.cache_salt = salt_of(request.cache_scope);
+  return impl_->submit(std::move(work), std::move(stream));
 }
 
 Result<std::unique_ptr<Ticket>> LocalBackend::complete(CompletionRequest request, EventSink sink) {
@@ -268,6 +285,7 @@ Result<std::unique_ptr<Ticket>> LocalBackend::complete(CompletionRequest request
   }
   engine::Request work = impl_->engine_request(std::move(prompt), request.sampling, request.limits);
   work.echo_logprobs = echo_logprobs;
+  work.cache_salt = salt_of(request.cache_scope);
   return impl_->submit(std::move(work), std::move(stream));
 }
 
@@ -294,6 +312,11 @@ BackendMetrics LocalBackend::metrics() const {
   add("requests_failed_total", s.requests_failed);
   add("tokens_prefilled_total", s.tokens_prefilled);
   add("tokens_cached_total", s.tokens_cached);
+  add("tokens_prompt_total", s.tokens_prompt);
+  add("prefix_hits_total", s.prefix_hits);
+  add("prefix_whole_total", s.prefix_whole);
+  add("prefix_new_total", s.prefix_new);
+  add("prefix_differs_total", s.prefix_differs);
   add("tokens_decoded_total", s.tokens_decoded);
   add("steps_total", s.steps);
   add("step_seconds_total", s.step_seconds_total);

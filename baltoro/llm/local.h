@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "baltoro/llm/llm.h"
 #include "baltoro/model/math.h"
@@ -28,10 +30,14 @@ struct LocalOptions {
   // Positions the KV cache holds, all conversations and what is kept of earlier ones together. 0: as many as
   // max_sequences full contexts, or half of the memory that weights leave free if that is less, but one whole context.
   std::int64_t kv_tokens = 0;
+  // Told for each request, on the engine thread, what the prefix cache had of its prompt and the token where that ends,
+  // with the token's text. Null: nobody. Must not block.
+  std::function<void(std::string_view)> prefix_log = {};
   std::optional<text::ChatFamily> family = {};  // absent: guessed from the folder
   bool force_memory = false;                    // open although the plan says that it does not fit
   // Answers that are kept as they were sampled, for the prompts that send them back: bytes in memory; 0: none are.
   std::int64_t kept_turn_bytes = std::int64_t{64} << 20;
+  bool prefix_cache = true;            // false: every prompt is computed whole
   bool keep_volatile_headers = false;  // accounting lines in front of system prompts go to the model too
   // 0: weights are mapped. Else the process keeps within this many bytes: experts are read from disk as they are
   // needed, into what the rest leaves of it.

@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <chrono>
 #include <ctime>
+#include <span>
 
+#include "baltoro/base/sha256.h"
 #include "baltoro/base/utf8.h"
 #include "baltoro/server/field_reader.h"
 #include "baltoro/server/openai_chat.h"
@@ -143,6 +145,14 @@ bool Api::key_accepted(const Request& head) const {
   return options_.keys.accepts(authorization == nullptr ? std::string_view() : bearer_token(*authorization));
 }
 
+// One tenant a key, by a digest that says nothing of it; without keys all share.
+std::string Api::tenant_of(const Request& head) const {
+  if (options_.keys.open()) return {};
+  const std::string* authorization = head.header("authorization");
+  const std::string_view key = authorization == nullptr ? std::string_view() : bearer_token(*authorization);
+  return to_hex(sha256(std::as_bytes(std::span(key))));
+}
+
 std::optional<Response> Api::reject_early(const Request& head) {
   const Route* route = find_route(head.path);
   if (!host_allowed(head)) {
@@ -216,8 +226,10 @@ Api::Answer Api::start(const Request& request, const json::Value& body, Call cal
                                .started = call.started,
                                .max_seconds = options_.max_answer_seconds};
   std::int32_t offset = 0;
+  const std::string tenant = tenant_of(request);
   const auto send = [&](auto& work) {
     work.handling = options.handling;
+    work.cache_scope = {.tenant = tenant, .salt = options.cache_salt};
     return begin(std::move(work), [events, offset](const llm::Event& event) {
       llm::Event moved = event;
       moved.choice += offset;
@@ -315,6 +327,8 @@ Api::Answer Api::count_tokens(Request& request, Wake) {
   BALTORO_TRY(json::Value body, parse_body(request.body, options_.limits));
   BALTORO_TRY(ChatCall call, parse_chat(body, options_.limits));
   BALTORO_TRY_STATUS(check_model(call.model));
+  BALTORO_TRY(const CallOptions options, read_call_options(request, body, options_.call));
+  call.request.cache_scope = {.tenant = tenant_of(request), .salt = options.cache_salt};
   BALTORO_TRY(std::int64_t count, backend_.count_tokens(call.request));
   json::Value out;
   out.set("data", json::Object{{"total_tokens", count}});

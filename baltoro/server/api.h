@@ -58,6 +58,7 @@ class Api final : public Handler {
   static const Route* find_route(std::string_view path);
   bool host_allowed(const Request& head) const;
   bool key_accepted(const Request& head) const;
+  std::string tenant_of(const Request& head) const;
   Status check_model(const std::string& name) const;
 
   // A call that a dialect has read: what the backend shall do, one piece for each prompt, and who writes the answer.

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::int64_t kMaxPriority = 1000;
 constexpr double kMaxTimeout = 7 * 86400.0;
+constexpr std::size_t kMaxSaltBytes = 256;
 
 Error header_error(std::string_view name, std::string_view needed) {
   return field_error(std::string(name), fmt::format("{} is needed", needed));
@@ -62,6 +63,10 @@ Result<CallOptions> read_call_options(const Request& head, const json::Value& bo
   if (const auto value = reader.integer("max_identical_calls", 0, 1000))
     handling.max_identical_calls = static_cast<std::int32_t>(*value);
   handling.stop_repetition = reader.boolean("stop_repetition").value_or(handling.stop_repetition);
+  if (const auto salt = reader.string("cache_salt")) {
+    if (salt->empty() || salt->size() > kMaxSaltBytes) reader.fail("cache_salt", "1 to 256 bytes are needed");
+    out.cache_salt = *salt;
+  }
   out.progress = reader.boolean("prefill_progress").value_or(out.progress);
   if (!reader.ok()) return reader.status().error();
   return out;

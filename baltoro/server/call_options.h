@@ -12,7 +12,8 @@ namespace baltoro::server {
 
 struct CallOptions {
   llm::Handling handling;
-  bool progress = false;  // a stream tells how far the prompt is, as comments (": prefill 512/4096")
+  std::string cache_salt;  // see llm::CacheScope
+  bool progress = false;   // a stream tells how far the prompt is, as comments (": prefill 512/4096")
 };
 
 // member                  header               value
@@ -21,6 +22,7 @@ struct CallOptions {
 // prefill_progress        X-Prefill-Progress   true, false (header: 1, 0 too)
 // max_identical_calls     -                    0 to 1000; see llm::Handling
 // stop_repetition         -                    true, false
+// cache_salt              -                    text of 1 to 256 bytes: shares no cached prompt with other salts
 // The member wins over the header; what is absent in both comes from `defaults`. kInvalidArgument names the member or
 // the header.
 Result<CallOptions> read_call_options(const Request& head, const json::Value& body, const CallOptions& defaults);

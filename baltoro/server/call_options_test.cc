@@ -23,8 +23,12 @@ TEST(CallOptions, DefaultsThenHeadersThenMembers) {
   EXPECT_EQ(from_headers.handling.priority, -3);
   EXPECT_EQ(from_headers.handling.timeout_seconds, 2.5);
   EXPECT_TRUE(from_headers.progress);
-  const CallOptions from_body = *read(
-      R"({"priority":4,"timeout":9,"prefill_progress":false,"max_identical_calls":3,"stop_repetition":true})", headers);
+  const CallOptions from_body =
+      *read(R"({"priority":4,"timeout":9,"prefill_progress":false,"max_identical_calls":3,"stop_repetition":true,)"
+            R"("cache_salt":"mine"})",
+            headers);
+  EXPECT_EQ(from_headers.cache_salt, "");
+  EXPECT_EQ(from_body.cache_salt, "mine");
   EXPECT_EQ(from_body.handling.priority, 4);
   EXPECT_EQ(from_body.handling.timeout_seconds, 9);
   EXPECT_FALSE(from_body.progress);
@@ -33,9 +37,10 @@ TEST(CallOptions, DefaultsThenHeadersThenMembers) {
 }
 
 TEST(CallOptions, RefusesWhatIsOutOfRangeByName) {
-  for (const char* body : {R"({"priority":1001})", R"({"priority":1.5})", R"({"priority":"1"})", R"({"timeout":0})",
-                           R"({"timeout":-1})", R"({"timeout":1e9})", R"({"prefill_progress":1})",
-                           R"({"max_identical_calls":-1})", R"({"stop_repetition":"yes"})"}) {
+  for (const char* body :
+       {R"({"priority":1001})", R"({"priority":1.5})", R"({"priority":"1"})", R"({"timeout":0})", R"({"timeout":-1})",
+        R"({"timeout":1e9})", R"({"prefill_progress":1})", R"({"max_identical_calls":-1})",
+        R"({"stop_repetition":"yes"})", R"({"cache_salt":""})", R"({"cache_salt":5})"}) {
     const auto result = read(body);
     ASSERT_FALSE(result.ok()) << body;
     EXPECT_EQ(result.error().code, Errc::kInvalidArgument);

@@ -116,6 +116,7 @@ class World {
       if (dice == 13 && !live_.empty()) cancel();
       core_->step();
       ASSERT_NO_FATAL_FAILURE(check());
+      remember();
     }
     for (int i = 0; !core_->idle(); ++i) {
       ASSERT_LT(i, 200'000) << "no progress";
@@ -131,7 +132,7 @@ class World {
 
   EngineStats stats() const { return core_->stats(); }
   const PrefixRunnerLog& log() const { return log_; }
-  std::int64_t streams = 0, tokens = 0;
+  std::int64_t streams = 0, tokens = 0, partial = 0;
 
  private:
   struct Work {
@@ -157,6 +158,12 @@ class World {
     if (pick(0, 1) == 1) request.prompt.resize(static_cast<std::size_t>(pick(1, std::ssize(request.prompt))));
     const auto tail = random_tokens(pick(0, 3) == 0 ? 0 : pick(0, 100));
     request.prompt.insert(request.prompt.end(), tail.begin(), tail.end());
+    if (pick(0, 2) == 0 && !said_.empty()) {  // the next turn of a conversation
+      request.prompt = said_[static_cast<std::size_t>(pick(0, std::ssize(said_) - 1))];
+      const auto more = random_tokens(pick(0, 20));
+      request.prompt.insert(request.prompt.end(), more.begin(), more.end());
+    }
+    if (pick(0, 7) == 0) request.cache_salt = {.high = 0, .low = 1};
     request.n = static_cast<std::int32_t>(pick(0, 2) == 0 ? pick(1, core_->limits().max_choices) : 1);
     request.max_tokens = pick(0, 9) == 0 ? pick(0, 2) : pick(1, 150);
     request.sampling.seed = random_();
@@ -187,6 +194,17 @@ class World {
     live_.emplace(id, std::move(work));
   }
 
+  // Prompts with their answers, for later ones to go on from.
+  void remember() {
+    for (const auto& [id, work] : live_) {
+      const Choice& choice = work.recorder->choices[0];
+      if (!choice.ended || choice.tokens.empty() || pick(0, 9) > 0) continue;
+      said_.push_back(work.request.prompt);
+      said_.back().insert(said_.back().end(), choice.tokens.begin(), choice.tokens.end());
+      if (said_.size() > 4) said_.erase(said_.begin());
+    }
+  }
+
   void cancel() {
     auto victim = live_.begin();
     std::advance(victim, pick(0, std::ssize(live_) - 1));
@@ -210,6 +228,7 @@ class World {
       Choice want = alone(work.request, c, core_->limits(), work.recorder->stop_at);
       ASSERT_TRUE(got.ended);
       ++streams;
+      if (c == 0) partial += work.recorder->tokens_cached % kBlockTokens != 0;
       tokens += std::ssize(got.tokens);
       const bool cut = got.finish == FinishReason::kCancelled || got.finish == FinishReason::kError;
       EXPECT_TRUE(!cut || work.cancelled || failed);
@@ -246,14 +265,14 @@ class World {
   PrefixRunnerOptions model_;
   PrefixRunnerLog log_;
   std::unique_ptr<EngineCore> core_;
-  std::vector<std::vector<TokenId>> stems_;
+  std::vector<std::vector<TokenId>> stems_, said_;
   std::map<RequestId, Work> live_;
   std::uint64_t last_id_ = 0;
 };
 
 TEST(EngineProperty, RandomOperationsKeepEveryStreamAndInvariant) {
   std::int64_t streams = 0, tokens = 0, preemptions = 0, cached = 0, copies = 0, cancelled = 0, failed = 0,
-               submitted = 0;
+               submitted = 0, partial = 0;
   for (std::uint64_t seed = 1; seed <= 120; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     World world(seed);
@@ -268,6 +287,7 @@ TEST(EngineProperty, RandomOperationsKeepEveryStreamAndInvariant) {
     cancelled += stats.requests_cancelled;
     failed += stats.requests_failed;
     submitted += stats.requests_submitted;
+    partial += world.partial;
   }
   RecordProperty("requests", static_cast<int>(submitted));
   RecordProperty("streams", static_cast<int>(streams));
@@ -277,7 +297,8 @@ TEST(EngineProperty, RandomOperationsKeepEveryStreamAndInvariant) {
   EXPECT_GT(streams, 2000);
   EXPECT_GT(preemptions, 200);
   EXPECT_GT(cached, 10'000);
-  EXPECT_GT(copies, 100);
+  EXPECT_GT(copies, 1000);
+  EXPECT_GT(partial, 500);
   EXPECT_GT(cancelled, 50);
   EXPECT_GT(failed, 50);
 }
