@@ -145,7 +145,7 @@ TEST(Replay, WhatTheClientReallyChangedIsWhatTheModelSees) {
   EXPECT_EQ(changed([](text::Message& m) { m.reasoning = "left 9"; }), 0);
   EXPECT_EQ(changed([](text::Message& m) { m.tool_calls[0].arguments = R"({"key":"HPY"})"; }), 0);
   EXPECT_EQ(changed([](text::Message& m) { m.tool_calls[0].name = "put"; }), 0);
-  EXPECT_EQ(changed([](text::Message& m) { m.content = " \n"; }), 1);
+  EXPECT_EQ(changed([](text::Message&) {}), 1);
   // Another tenant, salt or history knows nothing of it.
   for (const CacheScope& scope : {CacheScope{.tenant = "t", .salt = ""}, CacheScope{.tenant = "", .salt = "s"}}) {
     ChatRequest next = request;
