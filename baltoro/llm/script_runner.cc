@@ -52,6 +52,12 @@ Status ScriptRunner::check_shape(const model::Batch& batch, std::span<float> log
   if (static_cast<std::int64_t>(batch.logit_rows.size()) > options_.max_logit_rows ||
       logits.size() != batch.logit_rows.size() * noise_.size())
     return broken(fmt::format("{} logit rows, a buffer of {}", batch.logit_rows.size(), logits.size()));
+  for (const auto table : batch.block_tables) {
+    for (const model::BlockId id : table) {
+      if (static_cast<std::int64_t>(id) < 0 || static_cast<std::int64_t>(id) >= options_.num_blocks)
+        return broken(fmt::format("a table names block {} of {}", static_cast<std::int64_t>(id), options_.num_blocks));
+    }
+  }
   return {};
 }
 

@@ -225,6 +225,8 @@ TEST(ScriptRunner, AWrongBlockTableIsAnError) {
   ASSERT_TRUE(run(good, 0).ok());
   EXPECT_NE(logits, before);
   EXPECT_FALSE(run({model::BlockId{3}}, 99).ok());
+  EXPECT_FALSE(run({model::BlockId{3}, model::BlockId{8}}, 99).ok());
+  EXPECT_FALSE(run({model::BlockId{3}, model::BlockId{-1}}, 99).ok());
 }
 
 TEST(ScriptRunner, RefusesWhatItCannotOpen) {
