@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // An answer put together from the chunks of a stream, with its times. Knows no page.
 
+const MIN_RATE_MS = 100; // shorter answers say nothing about speed
 const text = (value) => (typeof value === 'string' ? value : '');
 const count = (value) => (Number.isSafeInteger(value) && value >= 0 ? value : null);
 
@@ -53,7 +54,7 @@ export class Answer {
     const out = { ...this.usage };
     if (first !== null) out.first = (first - started) / 1000;
     if (thinking > 0) out.thinking = thinking / 1000;
-    if (out.output > 1 && last > first) out.rate = ((out.output - 1) * 1000) / (last - first);
+    if (out.output > 1 && last - first >= MIN_RATE_MS) out.rate = ((out.output - 1) * 1000) / (last - first);
     return out;
   }
 

@@ -139,7 +139,7 @@ class Page {
     const { conversation, busy } = this.#thread;
     const empty = conversation.messages.length === 0;
     const title = titleOf(conversation);
-    byId('title').textContent = empty ? '' : title;
+    byId('title').textContent = title;
     document.title = empty ? 'Baltoro' : `${title} – Baltoro`;
     document.body.classList.toggle('empty', empty);
     if (empty !== (this.#thread.element.querySelector('.welcome') !== null)) this.#welcome(empty);
@@ -188,7 +188,7 @@ class Page {
       this.#models = await fetchModels(this.settings.key);
       const [model] = this.#models;
       const context = model?.context_length ? ` · ${model.context_length.toLocaleString('en')} tokens` : '';
-      byId('model').textContent = model === undefined ? '' : `${model.id}${context}`;
+      byId('model').replaceChildren(model?.id ?? '', element('span', { class: 'roomy' }, context));
       this.#notice('server', '');
     } catch (error) {
       byId('model').textContent = '';

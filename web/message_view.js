@@ -24,7 +24,7 @@ export class UserView {
     this.text = element('div', { class: 'said', dir: 'auto' });
     appendPlain(this.text, message.content);
     this.actions = element('div', { class: 'actions' }, copyButton('Copy message', () => message.content));
-    this.element = element('article', { class: 'message user', 'aria-label': 'You' }, this.text, this.actions);
+    this.element = element('article', { class: 'message user', 'aria-label': 'You' }, element('h3', { class: 'unseen' }, 'You'), this.text, this.actions);
   }
 
   // `onEdit` starts to edit this message; null: it cannot be edited now.
@@ -75,7 +75,7 @@ export class AnswerView {
     this.stats = element('p', { class: 'stats' });
     this.actions = element('div', { class: 'actions' }, copyButton('Copy answer', () => message.content));
     this.foot = element('footer', { hidden: true }, this.stats, this.actions);
-    this.element = element('article', { class: 'message answer', 'aria-label': 'Answer' }, this.thinking.element, this.body, this.calls, this.waiting, this.problem, this.foot);
+    this.element = element('article', { class: 'message answer', 'aria-label': 'Answer' }, element('h3', { class: 'unseen' }, 'Answer'), this.thinking.element, this.body, this.calls, this.waiting, this.problem, this.foot);
   }
 
   // ---- while it grows
@@ -131,8 +131,9 @@ export class AnswerView {
     for (const card of this.cards) card.finish(results.get(card.call.id));
     this.stats.replaceChildren(...describeStats(message.stats).map((part) => element('span', {}, part)));
     if (message.finish === 'length') this.stats.prepend(element('span', { class: 'note' }, 'cut at the token limit'));
+    if (message.finish === 'unfinished') this.stats.prepend(element('span', { class: 'note' }, 'not finished'));
     if (message.finish === 'stopped') this.stats.prepend(element('span', { class: 'note' }, 'stopped'));
-    this.foot.hidden = false;
+    this.foot.hidden = message.error !== undefined && message.content === '' && message.calls.length === 0;
     return this;
   }
 

@@ -5,6 +5,7 @@ import { copyButton, element } from './elements.js';
 import { parseInline } from './inline.js';
 import { BlockParser } from './markdown.js';
 
+const MAX_BOX_CHARS = 16_000; // of one paragraph: laying it out takes as long as all of it
 const CHUNK_CHARS = 4000; // of code or plain text in one box, so that adding a line lays out one box
 
 export class Prose {
@@ -79,15 +80,21 @@ export class Prose {
     return this.#leaf?.id === id ? this.#leaf.element : null;
   }
 
+  // A very long paragraph becomes several boxes without space between them.
   #paragraph(parent, { id, text }) {
     const known = this.#sameLeaf(id);
-    const p = known ?? this.#add(parent, element('p', { dir: 'auto' }));
-    if (known === null) this.#leaf = { id, element: p };
+    let p = known;
+    if (known === null || this.#leaf.chars > MAX_BOX_CHARS) {
+      p = this.#add(parent, element('p', { dir: 'auto', class: known !== null && 'further' }));
+      this.#leaf = { id, element: p, chars: 0 };
+    }
+    this.#leaf = { ...this.#leaf, chars: this.#leaf.chars + text.length };
     for (const node of parseInline(text)) this.#add(p, inlineNode(node));
   }
 
+  // The page's own headings end with the third level: "You", "Answer".
   #heading(parent, { level, text }) {
-    const heading = element(`h${Math.min(level + 2, 6)}`, { dir: 'auto', class: `level-${level}` });
+    const heading = element(`h${Math.min(Math.max(level + 2, 4), 6)}`, { dir: 'auto', class: `level-${level}` });
     heading.append(...parseInline(text).map(inlineNode));
     this.#add(parent, heading);
   }

@@ -78,7 +78,7 @@ export async function streamChat({ body, key, signal, onChunk }) {
   } catch (error) {
     if (error.name === 'AbortError' || error instanceof ServerError) throw error;
     if (error instanceof RangeError) throw new ServerError('broken', error.message);
-    throw new ServerError('cut', 'The connection was lost. What had come is kept.');
+    throw new ServerError('cut', 'What had come is kept.');
   }
   throw new ServerError('cut', 'The stream ended before the answer did. What had come is kept.');
 }

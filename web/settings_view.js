@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The settings' dialog. What is typed holds at once; a field that holds nonsense says so and keeps the last value.
-import { byId } from './elements.js';
+import { byId, setIcon } from './elements.js';
 import { readNumber, readTools } from './settings.js';
 
 const NUMBERS = ['temperature', 'top_p', 'max_tokens', 'seed'];
@@ -10,6 +10,7 @@ export class SettingsView {
   constructor(page) {
     this.page = page;
     this.dialog = byId('settings');
+    setIcon(byId('close-settings'), 'close', 'Close');
     for (const name of NUMBERS) byId(name).oninput = () => this.#number(name);
     for (const name of ['system', 'thinking', 'tools']) byId(name).oninput = () => this.#text(name);
     byId('key').oninput = () => page.settings.setKey(byId('key').value);
@@ -19,7 +20,6 @@ export class SettingsView {
       this.fill();
       page.settingsChanged();
     };
-    // Enter in a field is "done", but for fields of several lines.
     this.dialog.addEventListener('click', (event) => {
       if (event.target === this.dialog) this.dialog.close();
     });

@@ -6,6 +6,15 @@ import { AnswerView, UserView } from './message_view.js';
 import { ServerError, streamChat } from './server.js';
 
 const SAVE_MS = 5000;
+const HEADINGS = {
+  unauthorized: 'No access',
+  limited: 'Too much at once',
+  unavailable: 'Not available now',
+  refused: 'This request was refused',
+  network: 'No connection',
+  cut: 'Connection lost',
+  broken: 'The answer failed',
+};
 
 // What a thread needs of the page: settings, model() -> id, save(conversation), changed(thread), needKey().
 export class Thread {
@@ -105,7 +114,7 @@ export class Thread {
   }
 
   #problem({ kind, message, until }) {
-    const words = element('p', {}, message);
+    const words = element('p', {}, element('strong', {}, HEADINGS[kind] ?? HEADINGS.broken), message);
     if (kind === 'unauthorized') {
       const enter = element('button', { type: 'button', class: 'primary', onclick: () => this.page.needKey() }, 'Enter a key');
       return [words, enter, this.#retry()];
@@ -129,7 +138,7 @@ export class Thread {
   // ---- the answer
 
   #answer() {
-    const message = { role: 'assistant', content: '', reasoning: '', calls: [], stats: {}, finish: '' };
+    const message = { role: 'assistant', content: '', reasoning: '', calls: [], stats: {}, finish: 'unfinished' };
     const body = requestBody(this.#messages, this.page.settings.values, this.page.model(), this.page.settings.tools);
     const view = new AnswerView(message);
     this.#messages.push(message);

@@ -71,7 +71,14 @@ class Play {
     response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-cache' });
   }
   raw(text) {
-    return new Promise((resolve) => (this.response.write(text) ? resolve() : this.response.once('drain', resolve).once('close', resolve)));
+    if (this.response.destroyed || this.response.write(text)) return undefined;
+    return new Promise((resolve) => {
+      const done = () => {
+        this.response.off('drain', done).off('close', done);
+        resolve();
+      };
+      this.response.on('drain', done).on('close', done);
+    });
   }
   send(delta, more = {}) {
     return this.raw(`data: ${JSON.stringify({ id: 'x', choices: [{ index: 0, delta, finish_reason: null, ...more }], usage: null })}\n\n`);

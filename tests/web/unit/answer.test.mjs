@@ -90,7 +90,10 @@ test('damaged settings become the defaults, field by field', () => {
 });
 
 test('JSON is laid out without touching numbers and strings', () => {
-  assert.equal(prettyJson('{"a":[1.500,{}],"b":"{\\"x\\":[,]}","c":12345678901234567890,"d":[]}'), '{\n  "a": [\n    1.500,\n    {}\n  ],\n  "b": "{\\"x\\":[,]}",\n  "c": 12345678901234567890,\n  "d": []\n}');
+  assert.equal(prettyJson('{"a":[1.500,{}],"b":"{\\"x\\":[,]}","c":12345678901234567890,"d":[ ]}'), '{\n  "a": [\n    1.500,\n    {}\n  ],\n  "b": "{\\"x\\":[,]}",\n  "c": 12345678901234567890,\n  "d": []\n}');
+  assert.equal(prettyJson('{"key":"AIR","n":[1,2,3]}'), '{\n  "key": "AIR",\n  "n": [1, 2, 3]\n}');
+  assert.equal(prettyJson('{"key":"AIR"}'), '{"key": "AIR"}');
+  assert.equal(prettyJson('7'), '7');
   assert.equal(prettyJson('{"a":'), '{"a":');
   assert.equal(prettyJson('plain'), 'plain');
   const deep = '['.repeat(5000) + ']'.repeat(5000);
