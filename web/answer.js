@@ -11,7 +11,7 @@ export class Answer {
   calls = []; // {id, name, arguments}
   finish = null;
   usage = null; // {prompt, cached, output, reasoning}
-  progress = null; // {done, total} tokens of the prompt
+  progress = null; // {done, total} tokens of the prompt, where the server tells
   #places = new Map();
 
   constructor(now) {
@@ -22,7 +22,6 @@ export class Answer {
   // Takes a chunk; returns what is new: {content, reasoning, calls: boolean}.
   take(chunk, now) {
     const news = { content: '', reasoning: '', calls: false };
-    this.#readProgress(chunk.prompt_progress ?? chunk.prefill_progress);
     this.#readUsage(chunk.usage);
     const choice = Array.isArray(chunk.choices) ? chunk.choices.find((c) => c !== null && (c.index ?? 0) === 0) : undefined;
     if (choice === undefined) return news;
@@ -86,12 +85,6 @@ export class Answer {
     return true;
   }
 
-  #readProgress(progress) {
-    const done = count(progress?.processed ?? progress?.done ?? progress?.processed_tokens);
-    const total = count(progress?.total ?? progress?.total_tokens);
-    if (done !== null && total) this.progress = { done: Math.min(done, total), total };
-  }
-
   #readUsage(usage) {
     if (usage === null || typeof usage !== 'object') return;
     const out = {
@@ -112,7 +105,7 @@ export function requestBody(messages, settings, model, tools) {
     if (message.role === 'user') out.push({ role: 'user', content: message.content });
     if (message.role === 'assistant') out.push(...assistantTurn(message, resultsAfter(messages, i)));
   }
-  const body = { model, messages: out, stream: true, stream_options: { include_usage: true }, return_progress: true };
+  const body = { model, messages: out, stream: true, stream_options: { include_usage: true }, prefill_progress: true };
   for (const name of ['temperature', 'top_p', 'max_tokens', 'seed']) {
     if (settings[name] !== null) body[name] = settings[name];
   }

@@ -153,6 +153,14 @@ class Page {
     else this.#thread.element.querySelector('.welcome').remove();
   }
 
+  // An answer begins: its end is followed, and the keyboard is not left on a button that went away.
+  follow(thread) {
+    if (thread !== this.#thread) return;
+    this.#stuck = true;
+    this.#toEnd();
+    if (document.activeElement === document.body) byId('prompt').focus();
+  }
+
   needKey() {
     this.settingsView.open('key');
   }
@@ -221,7 +229,6 @@ class Page {
       const text = prompt.value;
       prompt.value = '';
       fit();
-      this.#stuck = true;
       this.#thread.send(text);
     };
     document.addEventListener('keydown', (event) => {

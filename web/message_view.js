@@ -73,7 +73,8 @@ export class AnswerView {
     this.waiting = element('p', { class: 'waiting', hidden: true });
     this.problem = element('div', { class: 'problem', role: 'alert', hidden: true });
     this.stats = element('p', { class: 'stats' });
-    this.actions = element('div', { class: 'actions' }, copyButton('Copy answer', () => message.content));
+    this.copy = copyButton('Copy answer', () => message.content);
+    this.actions = element('div', { class: 'actions' }, this.copy);
     this.foot = element('footer', { hidden: true }, this.stats, this.actions);
     this.element = element('article', { class: 'message answer', 'aria-label': 'Answer' }, element('h3', { class: 'unseen' }, 'Answer'), this.thinking.element, this.body, this.calls, this.waiting, this.problem, this.foot);
   }
@@ -133,6 +134,7 @@ export class AnswerView {
     if (message.finish === 'length') this.stats.prepend(element('span', { class: 'note' }, 'cut at the token limit'));
     if (message.finish === 'unfinished') this.stats.prepend(element('span', { class: 'note' }, 'not finished'));
     if (message.finish === 'stopped') this.stats.prepend(element('span', { class: 'note' }, 'stopped'));
+    this.copy.hidden = message.content === '';
     this.foot.hidden = message.error !== undefined && message.content === '' && message.calls.length === 0;
     return this;
   }

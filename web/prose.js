@@ -5,12 +5,14 @@ import { copyButton, element } from './elements.js';
 import { parseInline } from './inline.js';
 import { BlockParser } from './markdown.js';
 
+const LONG_CHARS = 100_000; // from here on, blocks out of sight are not laid out
 const MAX_BOX_CHARS = 16_000; // of one paragraph: laying it out takes as long as all of it
 const CHUNK_CHARS = 4000; // of code or plain text in one box, so that adding a line lays out one box
 
 export class Prose {
   #parser = new BlockParser();
   #pending = '';
+  #chars = 0;
   #open = []; // [{id, element}]: the containers of the last step
   #leaf = null; // {id, element}: the last paragraph, code or table
   #undo = null; // while a preview is shown: [open, leaf, nodes]
@@ -22,6 +24,8 @@ export class Prose {
   // More text; it shows with the next render().
   append(text) {
     this.#pending += text;
+    this.#chars += text.length;
+    if (this.#chars > LONG_CHARS) this.root.classList.add('long');
   }
 
   render() {

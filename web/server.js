@@ -60,8 +60,9 @@ export async function fetchModels(key, signal) {
   return body.data.filter((model) => typeof model?.id === 'string');
 }
 
-// Streams an answer: `onChunk` gets each chunk as parsed JSON. Returns when the stream says that it is complete.
-export async function streamChat({ body, key, signal, onChunk }) {
+// Streams an answer: `onChunk` gets each chunk as parsed JSON, `onProgress` {done, total} tokens of the prompt. Returns
+// when the stream says that it is complete.
+export async function streamChat({ body, key, signal, onChunk, onProgress }) {
   const response = await request('/v1/chat/completions', key, {
     method: 'POST',
     headers: { 'Content-Type': 'application/json' },
@@ -69,7 +70,12 @@ export async function streamChat({ body, key, signal, onChunk }) {
     signal,
   });
   try {
-    for await (const { data } of readEvents(response.body)) {
+    for await (const { event, data } of readEvents(response.body)) {
+      if (event === 'comment') {
+        const progress = readProgress(data);
+        if (progress !== null) onProgress(progress);
+        continue;
+      }
       if (data === '[DONE]') return;
       const chunk = parseChunk(data);
       if (chunk.error !== undefined) throw new ServerError('broken', messageOf(data, 'The server reported an error.'));
@@ -81,6 +87,13 @@ export async function streamChat({ body, key, signal, onChunk }) {
     throw new ServerError('cut', 'What had come is kept.');
   }
   throw new ServerError('cut', 'The stream ended before the answer did. What had come is kept.');
+}
+
+// Baltoro tells in comments how far it has read the prompt: "prefill 512/4096".
+export function readProgress(comment) {
+  const match = /^prefill (\d{1,12})\/(\d{1,12})$/.exec(comment);
+  if (match === null || Number(match[2]) === 0) return null;
+  return { done: Math.min(Number(match[1]), Number(match[2])), total: Number(match[2]) };
 }
 
 function parseChunk(data) {

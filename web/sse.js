@@ -13,7 +13,8 @@ export class SseParser {
     this.maxEventChars = maxEventChars;
   }
 
-  // The events that `text` completes: [{event, data}]. Throws when one grows past the limit.
+  // The events that `text` completes: [{event, data}]; a comment is one of event "comment". Throws when one grows past
+  // the limit.
   push(text) {
     if (this.#atStart && text.length > 0) {
       this.#atStart = false;
@@ -50,7 +51,10 @@ export class SseParser {
       return;
     }
     const colon = line.indexOf(':');
-    if (colon === 0) return; // a comment
+    if (colon === 0) {
+      events.push({ event: 'comment', data: line.slice(1).trim() });
+      return;
+    }
     const field = colon < 0 ? line : line.slice(0, colon);
     let value = colon < 0 ? '' : line.slice(colon + 1);
     if (value[0] === ' ') value = value.slice(1);

@@ -34,7 +34,7 @@ export class ThinkingView {
   }
 
   finish(seconds) {
-    this.summary.textContent = seconds > 0 ? `Thought for ${duration(seconds)}` : 'Thinking';
+    this.summary.textContent = seconds >= 0.1 ? `Thought for ${duration(seconds)}` : 'Thought briefly';
     this.element.classList.remove('live');
     this.render();
   }

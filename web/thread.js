@@ -16,7 +16,7 @@ const HEADINGS = {
   broken: 'The answer failed',
 };
 
-// What a thread needs of the page: settings, model() -> id, save(conversation), changed(thread), needKey().
+// What a thread needs of the page: settings, model() -> id, save(conversation), changed(thread), follow(thread), needKey().
 export class Thread {
   #views = []; // as many as messages; null for the results of tools, which stand in their call's card
   #turn = null; // {abort, answer, view, message}
@@ -147,6 +147,7 @@ export class Thread {
     this.#turn = { abort: new AbortController(), answer: new Answer(performance.now()), view, message };
     this.#offer();
     this.page.save(this.conversation);
+    this.page.follow(this);
     this.#run(body, this.#turn);
   }
 
@@ -169,9 +170,13 @@ export class Thread {
           view.take(news, answer);
           frames.ask();
           const stage = answer.content !== '' ? 'Answering' : answer.reasoning !== '' ? 'Thinking' : said;
-          if (stage !== said || answer.progress !== null) tick();
+          if (stage !== said) tick();
           if (stage !== said) announce(stage);
           said = stage;
+        },
+        onProgress: (progress) => {
+          answer.progress = progress;
+          tick();
         },
       });
     } catch (error) {

@@ -120,7 +120,7 @@ const PLAYS = {
   },
   async prefill(play) {
     for (let done = 0; done <= 16384; done += 2048) {
-      await play.raw(`data: ${JSON.stringify({ id: 'x', choices: [], prompt_progress: { total: 16384, cache: 0, processed: done, time_ms: done } })}\n\n`);
+      await play.raw(`: prefill ${done}/16384\n\n`);
       await pause(300);
     }
     await play.words('Read.');

@@ -3,15 +3,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Answer, requestBody } from '../../../web/answer.js';
 import { prettyJson } from '../../../web/pretty.js';
-import { ServerError, retrySeconds, streamChat } from '../../../web/server.js';
+import { ServerError, readProgress, retrySeconds, streamChat } from '../../../web/server.js';
 import { DEFAULTS, Settings, cleanSettings, readNumber, readTools, summarize } from '../../../web/settings.js';
 
 const delta = (fields, more = {}) => ({ choices: [{ index: 0, delta: fields, finish_reason: null, ...more }] });
 
 test('an answer gathers thinking, text, calls, usage and times', () => {
   const answer = new Answer(1000);
-  assert.deepEqual(answer.take({ choices: [], prompt_progress: { total: 100, processed: 40 } }, 1100), { content: '', reasoning: '', calls: false });
-  assert.deepEqual(answer.progress, { done: 40, total: 100 });
+  assert.deepEqual(answer.take({ choices: [] }, 1100), { content: '', reasoning: '', calls: false });
   answer.take(delta({ role: 'assistant', content: '' }), 1200);
   assert.equal(answer.times.first, null);
   answer.take(delta({ reasoning_content: 'hm' }), 2000);
@@ -30,10 +29,9 @@ test('an answer gathers thinking, text, calls, usage and times', () => {
 test('an answer takes whatever a stream holds', () => {
   const answer = new Answer(0);
   const odd = [{}, { choices: 'x' }, { choices: [null] }, delta(null), delta({ content: 7, reasoning_content: [], tool_calls: 'x' }), delta({ tool_calls: [null, {}, { index: 1e9 }, { index: -1 }] }),
-    { usage: 'x' }, { usage: { prompt_tokens: 'many', completion_tokens: -1 } }, { choices: [{ index: 5, delta: { content: 'other' } }] }, { prompt_progress: { total: 0, processed: 1 } }];
+    { usage: 'x' }, { usage: { prompt_tokens: 'many', completion_tokens: -1 } }, { choices: [{ index: 5, delta: { content: 'other' } }] }];
   for (const chunk of odd) answer.take(chunk, 1);
   assert.equal(answer.content, '');
-  assert.equal(answer.progress, null);
   assert.deepEqual(answer.usage, {});
   assert.ok(answer.calls.length <= 1);
 });
@@ -99,6 +97,12 @@ test('JSON is laid out without touching numbers and strings', () => {
   const deep = '['.repeat(5000) + ']'.repeat(5000);
   assert.ok(prettyJson(deep).length < 500_000);
   for (const text of ['[1,[2,{"a":null}],"",true]', '{"é":"\\u0000\\n"}']) assert.deepEqual(JSON.parse(prettyJson(text)), JSON.parse(text));
+});
+
+test('how far the prompt is, out of comments', () => {
+  assert.deepEqual(readProgress('prefill 512/4096'), { done: 512, total: 4096 });
+  assert.deepEqual(readProgress('prefill 9/4'), { done: 4, total: 4 });
+  for (const other of ['keep-alive', 'prefill 0/0', 'prefill x/4', 'prefill -1/4', '']) assert.equal(readProgress(other), null);
 });
 
 test('when to try again', () => {

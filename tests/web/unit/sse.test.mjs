@@ -6,6 +6,7 @@ import { SseParser, readEvents } from '../../../web/sse.js';
 const STREAM = '\ufeffdata: one\n\n: comment\r\ndata: two\r\ndata:lines\r\n\r\nevent: error\rdata: three\r\rid: 7\ndata\n\ndata:  x: y\n\nignored: z\n\n';
 const EVENTS = [
   { event: 'message', data: 'one' },
+  { event: 'comment', data: 'comment' },
   { event: 'message', data: 'two\nlines' },
   { event: 'error', data: 'three' },
   { event: 'message', data: '' },
