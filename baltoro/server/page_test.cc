@@ -156,6 +156,16 @@ TEST_F(PageOnTheWire, AnswersUnchangedWithoutALength) {
   EXPECT_TRUE(answer.ends_with("\r\n\r\n"));
 }
 
+TEST_F(PageOnTheWire, KeepsTheConnectionBehindAnswersWithoutABody) {
+  TestConnection connection(server_->port());
+  const std::string etag(index().etag);
+  connection.send("HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: " +
+                  etag + "\r\n\r\nGET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  EXPECT_THAT(connection.read_until("\r\n\r\n"), HasSubstr("200 OK"));
+  EXPECT_THAT(connection.read_until("\r\n\r\n"), testing::StartsWith("HTTP/1.1 304 "));
+  EXPECT_THAT(connection.read_answer(), testing::AllOf(testing::StartsWith("HTTP/1.1 200 "), HasSubstr(R"("status")")));
+}
+
 TEST_F(PageOnTheWire, RefusesOtherMethodsAndHosts) {
   for (const char* method : {"POST", "PUT", "DELETE", "OPTIONS", "PATCH"}) {
     for (const char* path : {"/", "/page/app.js"}) {

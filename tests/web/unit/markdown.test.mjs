@@ -162,6 +162,29 @@ test('a preview at every prefix is what that prefix alone gives', () => {
   }
 });
 
+test('soup: the same steps in any pieces, and no letter lost', () => {
+  const parts = ['a', 'b c', '\n', '\n\n', '- ', '1. ', '> ', '# ', '```', '```js\n', '| x | y |\n', '|---|---|\n', '  ', '    ', '\t', '---', '**', '_', '`', '[l](http://x.y)', '\r\n', '* * *', '~~~', '\\', '<b>', '&amp;', '2) ', '+ '];
+  let state = 7;
+  const random = (n) => (state = (state * 1103515245 + 12345) % 2147483648) % n;
+  for (let round = 0; round < 2000; round += 1) {
+    const text = Array.from({ length: 1 + random(40) }, () => parts[random(parts.length)]).join('');
+    const whole = blocks(text);
+    const parser = new BlockParser();
+    const steps = [];
+    for (let at = 0; at < text.length; ) {
+      const size = 1 + random(7);
+      steps.push(...parser.write(text.slice(at, at + size)));
+      at += size;
+      assert.deepEqual(outline([...steps, ...parser.preview()]), blocks(text.slice(0, at)), JSON.stringify(text.slice(0, at)));
+    }
+    assert.deepEqual(outline([...steps, ...parser.end()]), whole, JSON.stringify(text));
+    const letters = (s) => s.replace(/[^abcx]/g, '').length;
+    const shown = whole.map((b) => (b.cells ? b.cells.join('') : b.text ?? '') + (b.language ?? '')).join('');
+    if (!/```|~~~|\|/.test(text)) assert.equal(letters(shown), letters(text), JSON.stringify(text));
+    for (const block of whole) JSON.stringify(parseInline(block.text ?? ''));
+  }
+});
+
 test('a line without end comes out in parts and loses nothing', () => {
   for (const text of ['x'.repeat(100_001), 'word '.repeat(20_000), '# ' + 'h'.repeat(9000), '😀'.repeat(9000)]) {
     const parser = new BlockParser();
