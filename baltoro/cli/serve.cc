@@ -33,6 +33,8 @@ struct ServeOptions {
   std::int64_t max_body_mib = 16, max_connections = 4096;
   double drain_seconds = 30, body_seconds = 60, idle_seconds = 75, write_seconds = 30, answer_seconds = 7200;
   bool quiet = false;
+  std::string kv_dir;
+  std::int64_t kv_disk = std::int64_t{16} << 30;
   bool no_prefix_cache = false, no_replay = false, keep_volatile_headers = false, debug_prefix = false;
 };
 
@@ -110,6 +112,11 @@ Result<std::unique_ptr<llm::LocalBackend>> open_backend(const ServeOptions& opti
   local.prefix_cache = !options.no_prefix_cache;
   if (options.no_replay) local.kept_turn_bytes = 0;
   local.keep_volatile_headers = options.keep_volatile_headers;
+  local.kv_dir = options.kv_dir;
+  local.kv_disk_bytes = options.kv_disk;
+  local.log = [log = std::make_shared<AccessLog>()](std::string_view line) {
+    (*log)(fmt::format("baltoro serve: {}", line));
+  };
   if (options.debug_prefix)
     local.prefix_log = [log = std::make_shared<AccessLog>()](std::string_view line) { (*log)(line); };
   return llm::LocalBackend::open(std::move(local));
@@ -168,6 +175,13 @@ void add_limits(CLI::App& app, ServeOptions& options) {
 }
 
 void add_cache(CLI::App& app, ServeOptions& options) {
+  app.add_option("--kv-dir", options.kv_dir,
+                 "Keep KV and sampled answers in this folder too, so that prompts are computed once over restarts")
+      ->type_name("DIR");
+  app.add_option("--kv-disk", options.kv_disk, "The most bytes that KV may take there [16GiB]")
+      ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 60))
+      ->type_name("SIZE");
   app.add_flag("--no-prefix-cache", options.no_prefix_cache, "Compute every prompt whole");
   app.add_flag("--no-replay", options.no_replay, "Render earlier answers from their text, not from what was sampled");
   app.add_flag("--keep-volatile-headers", options.keep_volatile_headers,

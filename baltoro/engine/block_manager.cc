@@ -63,6 +63,13 @@ BlockId BlockManager::cache(BlockId parent, std::span<const TokenId> tokens, Blo
   return known;
 }
 
+void BlockManager::adopt(BlockId parent, std::span<const TokenId> tokens, BlockId block, CacheSalt salt) {
+  BALTORO_CHECK(cache_.insert(parent, tokens, block, salt) == block, "a block that is adopted is not known yet");
+  BALTORO_CHECK(--references_[index_of(block)] == 0, "nobody else holds a block that is adopted");
+  cache_.mark_unused_before_parent(block);
+  while (const auto tail = cache_.take_covered_tail(block)) free_.push_back(*tail);
+}
+
 void BlockManager::cache_tail(BlockId parent, std::span<const TokenId> tokens, BlockId block, CacheSalt salt) {
   if (references_[index_of(block)] == 1) static_cast<void>(cache_.insert_tail(parent, tokens, block, salt));
 }

@@ -34,9 +34,19 @@ class BlockManager {
   // Puts a fully written block into the cache. Where the same content is there already, the reference moves to that
   // block; returns the block that the sequence now holds.
   BlockId cache(BlockId parent, std::span<const TokenId> tokens, BlockId block, CacheSalt salt = {});
+  // Makes a block that was just allocated and filled known without anybody holding it: it is kept for a prompt to come.
+  // Its content must not be known yet.
+  void adopt(BlockId parent, std::span<const TokenId> tokens, BlockId block, CacheSalt salt = {});
   // Makes the rows of a partly filled block known; it is kept when its one reference goes. Nothing happens where
   // others hold it too or the rows are known already.
   void cache_tail(BlockId parent, std::span<const TokenId> tokens, BlockId block, CacheSalt salt = {});
+
+  // Looks without taking a reference.
+  std::optional<BlockId> peek(BlockId parent, std::span<const TokenId> tokens, CacheSalt salt = {}) const {
+    return cache_.find(parent, tokens, salt);
+  }
+  bool is_full_and_known(BlockId block) const { return cache_.contains(block) && cache_.is_full(block); }
+  const PrefixCache& known() const { return cache_; }
 
   std::int64_t num_blocks() const { return static_cast<std::int64_t>(references_.size()); }
   std::int64_t num_free() const { return static_cast<std::int64_t>(free_.size()); }

@@ -40,8 +40,8 @@ void refuse(const Submit& submit, Errc code, const char* text) {
 }  // namespace
 
 struct Engine::Impl {
-  Impl(std::unique_ptr<ModelRunner> runner, const EngineOptions& engine_options)
-      : options(engine_options), core(std::move(runner), engine_options), limits(core.limits()) {}
+  Impl(std::unique_ptr<ModelRunner> runner, const EngineOptions& engine_options, std::unique_ptr<KvStore> store)
+      : options(engine_options), core(std::move(runner), engine_options, std::move(store)), limits(core.limits()) {}
 
   void run();
   void take(Message& message);
@@ -59,7 +59,9 @@ struct Engine::Impl {
   std::vector<Message> inbox;
   std::uint64_t last_id = 0;
   std::int64_t live = 0, queued = 0;  // requests not ended, and of those the ones not begun
+  std::int64_t unwritten = 0;         // blocks that are to go to disk
   bool draining = false, stopping = false;
+  bool woken = false;  // KV came from disk or can go there
   EngineStats stats;
   struct Stepping {
     RequestId id;
@@ -76,7 +78,8 @@ void Engine::Impl::run() {
     {
       std::unique_lock lock(mutex);
       publish(inbox.empty());
-      wake.wait(lock, [this] { return stopping || !inbox.empty() || !core.idle(); });
+      wake.wait(lock, [this] { return stopping || woken || !inbox.empty() || core.runnable(); });
+      woken = false;
       messages.swap(inbox);
       if (stopping) break;
       core.interrupt(false);
@@ -118,6 +121,7 @@ void Engine::Impl::publish(bool all_taken) {
     live += waiting;
     queued += waiting;
   }
+  unwritten = stats.disk ? stats.disk->blocks_unwritten : 0;
   if (live == 0) quiet.notify_all();
 }
 
@@ -141,7 +145,11 @@ void Engine::Impl::take(Message& message) {
 
 void Engine::Impl::step() {
   try {
-    if (!core.step() && !core.idle()) core.fail_all(Errc::kInternal, "[engine] requests wait and none can advance");
+    if (!core.runnable()) {
+      core.pump();
+    } else if (!core.step() && core.runnable()) {
+      core.fail_all(Errc::kInternal, "[engine] requests wait and none can advance");
+    }
   } catch (const std::bad_alloc&) {
     core.fail_all(Errc::kResourceExhausted, "[engine] no memory left in a step");
   } catch (...) {
@@ -149,8 +157,15 @@ void Engine::Impl::step() {
   }
 }
 
-Engine::Engine(std::unique_ptr<ModelRunner> runner, EngineOptions options)
-    : impl_(std::make_unique<Impl>(std::move(runner), options)) {
+Engine::Engine(std::unique_ptr<ModelRunner> runner, EngineOptions options, std::unique_ptr<KvStore> store)
+    : impl_(std::make_unique<Impl>(std::move(runner), options, std::move(store))) {
+  impl_->core.set_wake([impl = impl_.get()] {
+    {
+      const std::lock_guard lock(impl->mutex);
+      impl->woken = true;
+    }
+    impl->wake.notify_one();
+  });
   impl_->thread = std::thread([impl = impl_.get()] { impl->run(); });
 }
 
@@ -162,6 +177,7 @@ Engine::~Engine() {
   }
   impl_->wake.notify_all();
   impl_->thread.join();
+  impl_->core.set_wake(nullptr);
 }
 
 Result<RequestId> Engine::submit(Request request) {
@@ -198,7 +214,8 @@ void Engine::drain(double deadline_seconds) {
   std::unique_lock lock(impl_->mutex);
   impl_->draining = true;
   const auto ended = [this] { return impl_->live == 0 || impl_->stopping; };
-  if (impl_->quiet.wait_for(lock, std::chrono::duration<double>(seconds), ended)) return;
+  const auto written = [&] { return impl_->stopping || (impl_->live == 0 && impl_->unwritten == 0); };
+  if (impl_->quiet.wait_for(lock, std::chrono::duration<double>(seconds), written)) return;
   impl_->inbox.emplace_back(CancelAll{});
   for (auto& one : impl_->stepping) one.cancelled = true;
   impl_->interrupt_if_unwanted();

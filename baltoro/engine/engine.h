@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "baltoro/base/result.h"
+#include "baltoro/engine/kv_store.h"
 #include "baltoro/engine/request.h"
 #include "baltoro/model/expert_stats.h"
 
@@ -21,6 +22,15 @@ struct EngineOptions {
   bool prefix_cache = true;             // false: every prompt is computed whole
 };
 
+// KV on disk: see KvDirectoryStats and KvTierStats.
+struct KvDiskStats {
+  std::int64_t pages = 0, bytes = 0, pages_written = 0, bytes_written = 0, pages_read = 0, bytes_read = 0;
+  std::int64_t pages_evicted = 0, pages_bad = 0, write_errors = 0, blocks_unwritten = 0, blocks_restored = 0;
+  std::int64_t requests_restored = 0;
+  bool writes_stopped = false;
+  double write_seconds = 0, read_seconds = 0;
+};
+
 // Counters since start and gauges of now.
 struct EngineStats {
   std::int64_t requests_submitted = 0, requests_finished = 0, requests_cancelled = 0, requests_failed = 0;
@@ -29,15 +39,18 @@ struct EngineStats {
   // their tokens: tokens_cached / tokens_prompt is the hit rate.
   std::int64_t prefix_whole = 0, prefix_new = 0, prefix_differs = 0, prefix_hits = 0, tokens_prompt = 0;
   std::int64_t sequences_running = 0, sequences_waiting = 0;
+  std::int64_t sequences_held = 0;  // that wait for KV from disk
   std::int64_t blocks_total = 0, blocks_free = 0, blocks_cached = 0;
   double step_seconds_total = 0;
   std::optional<model::ExpertStats> experts = {};  // when they are streamed from disk
+  std::optional<KvDiskStats> disk = {};            // with a KV store
 };
 
 // Continuous batching over one model. One thread owns scheduler and KV; the others send messages.
 class Engine {
  public:
-  Engine(std::unique_ptr<ModelRunner> runner, EngineOptions options);
+  // With `store`, whose pages are as large as the runner's blocks, KV also goes to disk and comes back from there.
+  Engine(std::unique_ptr<ModelRunner> runner, EngineOptions options, std::unique_ptr<KvStore> store = nullptr);
   ~Engine();  // cancels what runs and joins
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -49,7 +62,8 @@ class Engine {
   Result<RequestId> submit(Request request);
   // Ends a request before the next step; its choices get kCancelled. Unknown ids are ignored. Any thread.
   void cancel(RequestId id);
-  // Refuses new requests and waits until the running ones end or the deadline passes (then cancels them).
+  // Refuses new requests and waits until the running ones end and full blocks are on their way to disk, or the deadline
+  // passes (then cancels them).
   void drain(double deadline_seconds);
 
   EngineStats stats() const;

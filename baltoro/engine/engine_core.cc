@@ -36,6 +36,26 @@ struct Failure {
   const char* message = nullptr;  // null: none
 };
 
+KvDiskStats disk_stats(const KvTier& tier) {
+  const KvDirectoryStats d = tier.store().directory().stats();
+  const KvTierStats t = tier.stats();
+  return {.pages = d.pages,
+          .bytes = d.bytes,
+          .pages_written = d.pages_written,
+          .bytes_written = d.bytes_written,
+          .pages_read = d.pages_read,
+          .bytes_read = d.bytes_read,
+          .pages_evicted = d.pages_evicted,
+          .pages_bad = d.pages_bad,
+          .write_errors = d.write_errors,
+          .blocks_unwritten = t.blocks_unwritten,
+          .blocks_restored = t.blocks_restored,
+          .requests_restored = t.requests_restored,
+          .writes_stopped = d.writes_stopped,
+          .write_seconds = d.write_seconds,
+          .read_seconds = d.read_seconds};
+}
+
 // Runs what belongs to a client (its sink, its mask). Its exceptions end here: they are that request's failure alone.
 template <typename Body>
 Failure attempt(const Body& body) noexcept {
@@ -51,7 +71,8 @@ Failure attempt(const Body& body) noexcept {
 
 }  // namespace
 
-EngineCore::EngineCore(std::unique_ptr<ModelRunner> runner, const EngineOptions& options)
+EngineCore::EngineCore(std::unique_ptr<ModelRunner> runner, const EngineOptions& options,
+                       std::unique_ptr<KvStore> store)
     : runner_(std::move(runner)),
       scheduler_options_(scheduler_options(*runner_, options)),
       limits_(request_limits(*runner_, options)),
@@ -60,6 +81,8 @@ EngineCore::EngineCore(std::unique_ptr<ModelRunner> runner, const EngineOptions&
   BALTORO_CHECK(scheduler_options_.max_batch_tokens > 0 && scheduler_options_.max_logit_rows > 0 &&
                     scheduler_options_.max_sequences > 0 && scheduler_options_.num_blocks > 0,
                 "an engine needs room for at least one token");
+  if (store != nullptr) tier_ = std::make_unique<KvTier>(std::move(store), *runner_);
+  scheduler_options_.observer = tier_.get();
   scheduler_ = std::make_unique<Scheduler>(scheduler_options_);
   const auto tokens = static_cast<std::size_t>(scheduler_options_.max_batch_tokens);
   const auto rows = static_cast<std::size_t>(scheduler_options_.max_logit_rows);
@@ -77,7 +100,6 @@ void EngineCore::add(RequestId id, Request request) {
   auto sequence = std::make_unique<Sequence>();
   const auto tokens_prompt = static_cast<std::int64_t>(request.prompt.size());
   sequence->owner = state.get();
-  sequence->age = {.arrival = arrivals_++, .choice = 0};
   sequence->stands_for_all = true;
   sequence->tokens = std::move(request.prompt);
   sequence->tokens_prompt = tokens_prompt;
@@ -88,9 +110,25 @@ void EngineCore::add(RequestId id, Request request) {
   state->ended.resize(static_cast<std::size_t>(request.n));
   state->request = std::move(request);
   requests_.emplace(id, std::move(state));
-  scheduler_->add(std::move(sequence));  // has room for all that the queue lets in
   ++num_queued_;
   ++totals_.requests_submitted;
+  if (tier_ != nullptr) tier_->hold(sequence, scheduler_->blocks());
+  if (sequence != nullptr) enter(std::move(sequence));
+}
+
+// A sequence whose KV has come from disk is as young as one that came now.
+void EngineCore::enter(std::unique_ptr<Sequence> sequence) {
+  sequence->age = {.arrival = arrivals_++, .choice = 0};
+  scheduler_->add(std::move(sequence));  // has room for all that the queue lets in
+}
+
+void EngineCore::pump() {
+  if (tier_ == nullptr) return;
+  tier_->pump(scheduler_->blocks(), [this](std::unique_ptr<Sequence> sequence) { enter(std::move(sequence)); });
+}
+
+void EngineCore::set_wake(std::function<void()> wake) {
+  if (tier_ != nullptr) tier_->store().set_wake(std::move(wake));
 }
 
 void EngineCore::cancel(RequestId id) {
@@ -107,6 +145,7 @@ void EngineCore::cancel_all() {
 
 bool EngineCore::step() {
   const auto start = std::chrono::steady_clock::now();
+  pump();
   const StepPlan& plan = scheduler_->plan();
   if (plan.chunks.empty()) return false;
   if (const Status run = run_model(plan); !run.ok()) {
@@ -116,6 +155,7 @@ bool EngineCore::step() {
   scheduler_->commit();
   for (const Chunk& chunk : plan.chunks) finish_chunk(chunk);
   retire();
+  pump();
   ++totals_.steps;
   totals_.step_seconds_total += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return true;
@@ -286,6 +326,7 @@ void EngineCore::end_request(RequestState& state, FinishReason reason, Errc code
   scheduler_->for_each([&](Sequence& sequence) {
     if (sequence.owner == &state) scheduler_->finish(sequence);
   });
+  if (tier_ != nullptr) tier_->drop(state);
   for (std::int32_t choice = 0; choice < state.request.n; ++choice) end_choice(state, choice, reason, code, message);
 }
 
@@ -328,6 +369,7 @@ void EngineCore::fail_all(Errc code, std::string_view message) {
       end_choice(*state, choice, code == Errc::kCancelled ? FinishReason::kCancelled : FinishReason::kError, code,
                  message);
   totals_.preemptions += scheduler_->preemptions();
+  if (tier_ != nullptr) tier_->clear();
   scheduler_.reset();
   scheduler_ = std::make_unique<Scheduler>(scheduler_options_);
   any_ended_ = true;
@@ -347,6 +389,10 @@ EngineStats EngineCore::stats() const {
   EngineStats stats = totals_;
   stats.preemptions += scheduler_->preemptions();
   stats.experts = runner_->expert_stats();
+  if (tier_ != nullptr) {
+    stats.disk = disk_stats(*tier_);
+    stats.sequences_held = tier_->stats().requests_held;
+  }
   stats.sequences_running = scheduler_->num_running();
   stats.sequences_waiting = scheduler_->num_waiting();
   stats.blocks_total = scheduler_->blocks().num_blocks();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "baltoro/engine/engine.h"
+#include "baltoro/engine/kv_tier.h"
 #include "baltoro/engine/model_runner.h"
 #include "baltoro/engine/sampler.h"
 #include "baltoro/engine/scheduler.h"
@@ -19,7 +21,8 @@ namespace baltoro::engine {
 // drive directly. One thread.
 class EngineCore {
  public:
-  EngineCore(std::unique_ptr<ModelRunner> runner, const EngineOptions& options);
+  EngineCore(std::unique_ptr<ModelRunner> runner, const EngineOptions& options,
+             std::unique_ptr<KvStore> store = nullptr);
 
   // `request` has passed check_request(). May throw std::bad_alloc, and then nothing has changed.
   void add(RequestId id, Request request);
@@ -40,6 +43,12 @@ class EngineCore {
     for (const auto& [id, state] : requests_) body(id);
   }
   bool idle() const { return requests_.empty(); }
+  // Something can be computed now; else all requests wait for KV from disk, which wake() of the store announces.
+  bool runnable() const { return !scheduler_->idle(); }
+  // Moves KV between memory and disk as far as it goes without waiting. step() does so too.
+  void pump();
+  // `wake` is called from the store's threads when pump() has something to do; null: not any more.
+  void set_wake(std::function<void()> wake);
   std::int64_t num_requests() const { return static_cast<std::int64_t>(requests_.size()); }
   // Requests of which no token has been computed yet.
   std::int64_t num_queued() const { return num_queued_; }
@@ -59,6 +68,7 @@ class EngineCore {
   void end_request(RequestState& state, FinishReason reason, Errc code, std::string_view message);
   void mark_ended(RequestState& state, std::int32_t choice);
   void start(RequestState& state);
+  void enter(std::unique_ptr<Sequence> sequence);
   void retire();
   template <typename Body>
   bool guarded(RequestState& state, const Body& body);
@@ -66,6 +76,7 @@ class EngineCore {
   std::unique_ptr<ModelRunner> runner_;
   SchedulerOptions scheduler_options_;
   RequestLimits limits_;
+  std::unique_ptr<KvTier> tier_;  // null: KV stays in memory
   std::unique_ptr<Scheduler> scheduler_;
   Sampler sampler_;
   std::map<RequestId, std::unique_ptr<RequestState>> requests_;

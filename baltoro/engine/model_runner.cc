@@ -20,6 +20,8 @@ Status DecoderRunner::forward(const model::Batch& batch, std::span<float> logits
 
 void DecoderRunner::copy_block(model::BlockId from, model::BlockId to) { kv_->copy_block(from, to); }
 
+std::span<std::byte> DecoderRunner::block_memory(model::BlockId block) { return kv_->whole_block(block); }
+
 std::optional<model::ExpertStats> DecoderRunner::expert_stats() const { return decoder_->expert_stats(); }
 void DecoderRunner::interrupt(bool on) { decoder_->interrupt(on); }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -23,6 +24,8 @@ class ModelRunner {
   // See model::Decoder::forward. Engine thread only.
   virtual Status forward(const model::Batch& batch, std::span<float> logits) = 0;
   virtual void copy_block(model::BlockId from, model::BlockId to) = 0;
+  // All of a block's KV, as one piece; the same size for each. Empty: this model's KV cannot leave memory.
+  virtual std::span<std::byte> block_memory(model::BlockId /*block*/) { return {}; }
   virtual std::optional<model::ExpertStats> expert_stats() const { return std::nullopt; }
   // While on, a forward() that takes long may return kCancelled. Any thread.
   virtual void interrupt(bool /*on*/) {}
@@ -39,6 +42,7 @@ class DecoderRunner final : public ModelRunner {
   std::int64_t max_logit_rows() const override;
   Status forward(const model::Batch& batch, std::span<float> logits) override;
   void copy_block(model::BlockId from, model::BlockId to) override;
+  std::span<std::byte> block_memory(model::BlockId block) override;
   std::optional<model::ExpertStats> expert_stats() const override;
   void interrupt(bool on) override;
 

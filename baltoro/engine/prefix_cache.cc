@@ -117,6 +117,19 @@ void PrefixCache::mark_unused(BlockId block) {
   ++num_unused_;
 }
 
+void PrefixCache::mark_unused_before_parent(BlockId block) {
+  Entry& entry = entries_[index_of(block)];
+  if (entry.parent == kNoBlock || !entries_[index_of(entry.parent)].unused) return mark_unused(block);
+  BALTORO_CHECK(entry.known && !entry.unused, "only a known block in use can fall out of use");
+  Entry& parent = entries_[index_of(entry.parent)];
+  entry.unused = true;
+  entry.newer = entry.parent;
+  entry.older = parent.older;
+  (parent.older == kNoBlock ? oldest_ : entries_[index_of(parent.older)].newer) = block;
+  parent.older = block;
+  ++num_unused_;
+}
+
 void PrefixCache::mark_used(BlockId block) {
   Entry& entry = entries_[index_of(block)];
   BALTORO_CHECK(entry.known && entry.unused, "only an unused block can come back into use");

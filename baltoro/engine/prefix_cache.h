@@ -56,9 +56,19 @@ class PrefixCache {
   // The child of `parent` that shares most of `tokens` (at most 64) from the front, of the latest kMaxSiblings ones.
   PartialMatch closest(BlockId parent, std::span<const TokenId> tokens, CacheSalt salt = {}) const;
   bool contains(BlockId block) const { return entries_[index_of(block)].known; }
+  // Of a known block.
+  bool is_full(BlockId block) const { return entries_[index_of(block)].count == kBlockTokens; }
+  BlockId parent_of(BlockId block) const { return entries_[index_of(block)].parent; }
+  CacheSalt salt_of(BlockId block) const { return entries_[index_of(block)].salt; }
+  std::span<const TokenId> tokens_of(BlockId block) const {
+    const Entry& entry = entries_[index_of(block)];
+    return std::span(entry.tokens).first(static_cast<std::size_t>(entry.count));
+  }
 
   // The last reference to a known block went / the first came back.
   void mark_unused(BlockId block);
+  // The same for a block whose parent may have fallen out of use before it: it leaves before its parent.
+  void mark_unused_before_parent(BlockId block);
   void mark_used(BlockId block);
   // Forgets the least recently used unreferenced block and returns it.
   std::optional<BlockId> evict();

@@ -77,6 +77,9 @@ class PrefixRunner final : public ModelRunner {
     ++log_->copies;
     slots_[index_of(to)] = slots_[index_of(from)];
   }
+  std::span<std::byte> block_memory(BlockId block) override {
+    return std::as_writable_bytes(std::span(slots_[index_of(block)]));
+  }
 
  private:
   struct Slot {

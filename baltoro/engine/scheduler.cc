@@ -260,6 +260,8 @@ void Scheduler::cache_full_blocks(Sequence& sequence) {
     const BlockId parent = index == 0 ? kNoBlock : sequence.blocks[index - 1];
     const auto tokens = std::span(sequence.tokens).subspan(index * kBlockTokens, kBlockTokens);
     sequence.blocks[index] = blocks_.cache(parent, tokens, sequence.blocks[index], sequence.owner->request.cache_salt);
+    if (options_.observer != nullptr)
+      options_.observer->on_full(blocks_, sequence.blocks[index], sequence, static_cast<std::int64_t>(index));
   }
 }
 
@@ -286,6 +288,7 @@ Sequence& Scheduler::fork(const Sequence& leader, std::int32_t choice) {
 void Scheduler::finish(Sequence& sequence) {
   if (sequence.state == SequenceState::kFinished) return;
   keep_tail(sequence);
+  if (options_.observer != nullptr) options_.observer->on_finish(sequence);
   blocks_.release_all(sequence.blocks);
   sequence.tokens_computed = sequence.blocks_cached = 0;
   sequence.state = SequenceState::kFinished;

@@ -28,9 +28,19 @@ struct StepPlan {
   std::int64_t tokens = 0, logit_rows = 0;
 };
 
+// Told of blocks as they fill. On the engine thread.
+class BlockObserver {
+ public:
+  virtual ~BlockObserver() = default;
+  // `block` holds block `index` of the sequence, is full and known.
+  virtual void on_full(const BlockManager& blocks, BlockId block, const Sequence& sequence, std::int64_t index) = 0;
+  virtual void on_finish(const Sequence& sequence) = 0;  // its blocks are about to be given back
+};
+
 struct SchedulerOptions {
   std::int64_t max_batch_tokens = 512, max_logit_rows = 64, max_sequences = 64, num_blocks = 0;
-  bool prefix_cache = true;         // false: every prompt is computed whole
+  bool prefix_cache = true;  // false: every prompt is computed whole
+  BlockObserver* observer = nullptr;
   std::int64_t max_waiting = 1024;  // room for so many is made at once, so that no step allocates
 };
 
@@ -66,6 +76,7 @@ class Scheduler {
   std::int64_t num_waiting() const { return static_cast<std::int64_t>(waiting_.size()); }
   std::int64_t preemptions() const { return preemptions_; }
   const BlockManager& blocks() const { return blocks_; }
+  BlockManager& blocks() { return blocks_; }
   const SchedulerOptions& options() const { return options_; }
 
   // kInternal names the first broken invariant. For tests, between steps.

@@ -4,8 +4,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cstring>
-#include <span>
 #include <utility>
 
 #include "baltoro/engine/engine.h"
@@ -13,9 +11,9 @@
 #include "baltoro/llm/answer_stream.h"
 #include "baltoro/llm/local_script.h"
 #include "baltoro/llm/local_setup.h"
+#include "baltoro/llm/prompt_memory.h"
 #include "baltoro/llm/prompt_outline.h"
 #include "baltoro/llm/request_checks.h"
-#include "baltoro/llm/turn_store.h"
 #include "baltoro/llm/volatile_headers.h"
 #include "baltoro/model/decoder.h"
 #include "baltoro/model/streamed_weights.h"
@@ -38,30 +36,6 @@ class LocalTicket final : public Ticket {
   engine::RequestId id_;
 };
 
-// A rendered conversation, and what answers to it are kept under.
-struct Prompt {
-  std::vector<std::int32_t> ids;
-  Sha256Digest digest{};
-};
-
-// A scope as one string; no two scopes give the same.
-std::string name_of(const CacheScope& scope) {
-  return scope.tenant.empty() && scope.salt.empty()
-             ? std::string()
-             : fmt::format("{}:{}{}", scope.tenant.size(), scope.tenant, scope.salt);
-}
-
-// Zero for the scope that all share; else a digest that no two scopes have in common.
-engine::CacheSalt salt_of(const CacheScope& scope) {
-  const std::string name = name_of(scope);
-  engine::CacheSalt salt;
-  if (name.empty()) return salt;
-  const Sha256Digest digest = sha256(std::as_bytes(std::span(name)));
-  std::memcpy(&salt.high, digest.data(), sizeof salt.high);
-  std::memcpy(&salt.low, digest.data() + sizeof salt.high, sizeof salt.low);
-  return salt;
-}
-
 }  // namespace
 
 struct LocalBackend::Impl {
@@ -73,14 +47,12 @@ struct LocalBackend::Impl {
   std::shared_ptr<const text::ChatFormat> format;  // null: no chat, for the reason in chat_error
   Error chat_error;
   std::shared_ptr<engine::Engine> engine;
-  std::shared_ptr<TurnStore> turns;  // null: none are kept
+  std::unique_ptr<PromptMemory> memory;
 
   Status load();
   Status load_script();
   Status load_text(const model::ModelConfig& config);
   void start(std::unique_ptr<engine::ModelRunner> runner);
-  Result<Prompt> render(const ChatRequest& request, text::RenderOptions render_options) const;
-  std::function<void(const text::Message&, text::SampledTurn, bool)> turn_keeper(const Sha256Digest& prompt) const;
   Result<text::RenderOptions> prepare(ChatRequest& request) const;
   Result<std::vector<std::int32_t>> completion_prompt(const CompletionRequest& request) const;
   engine::Request engine_request(std::vector<std::int32_t> prompt, const Sampling& sampling,
@@ -105,6 +77,8 @@ Status LocalBackend::Impl::load() {
   BALTORO_TRY(const KvSize size, plan_kv(*weights, decoder_options, options));
   decoder_options.expert_cache_bytes = size.expert_cache_bytes;
   info = describe(options, family, std::min(size.context_tokens, size.blocks * model::kBlockTokens));
+  BALTORO_TRY(memory,
+              PromptMemory::open(options, static_cast<std::size_t>(model::KvCache::block_bytes(config, options.math))));
   BALTORO_TRY(std::unique_ptr<model::KvCache> kv, model::KvCache::create(config, options.math, size.blocks));
   BALTORO_TRY(std::unique_ptr<model::Decoder> decoder, model::Decoder::create(weights, decoder_options));
   start(std::make_unique<engine::DecoderRunner>(std::move(decoder), std::move(kv)));
@@ -116,6 +90,8 @@ Status LocalBackend::Impl::load_script() {
   BALTORO_TRY(const model::ModelConfig config, script_config(options.dir));
   BALTORO_TRY_STATUS(load_text(config));
   if (format == nullptr) return chat_error;
+  if (!options.kv_dir.empty()) return invalid("kv_dir", "no folder for KV needed: a script has none");
+  BALTORO_TRY(memory, PromptMemory::open(options, 0));
   BALTORO_TRY(OpenedScript script, open_script(options, config.vocab_size, family, tokenizer, *format));
   info = describe(options, family, script.context_tokens);
   start(std::move(script.runner));
@@ -133,8 +109,6 @@ Status LocalBackend::Impl::load_text(const model::ModelConfig& config) {
   } else {
     chat_error = std::move(made).error();
   }
-  if (options.kept_turn_bytes > 0)
-    turns = std::make_shared<TurnStore>(TurnStoreLimits{.bytes = static_cast<std::size_t>(options.kept_turn_bytes)});
   return {};
 }
 
@@ -144,7 +118,8 @@ void LocalBackend::Impl::start(std::unique_ptr<engine::ModelRunner> runner) {
                                                                   .max_sequences = options.max_sequences,
                                                                   .max_queue = options.max_queue,
                                                                   .max_context_tokens = info.max_context_tokens,
-                                                                  .prefix_cache = options.prefix_cache});
+                                                                  .prefix_cache = options.prefix_cache},
+                                            memory->take_store());
 }
 
 // Checks a chat request and makes its conversation what the model shall see.
@@ -167,29 +142,6 @@ Result<std::vector<std::int32_t>> LocalBackend::Impl::completion_prompt(const Co
     if (const auto bos = tokenizer->special_id("<｜begin▁of▁sentence｜>")) ids.push_back(*bos);
   tokenizer->encode(std::get<std::string>(request.prompt), text::ParseSpecial::kNo, ids);
   return ids;
-}
-
-Result<Prompt> LocalBackend::Impl::render(const ChatRequest& request, text::RenderOptions render_options) const {
-  Prompt prompt;
-  TurnLookup lookup(turns, name_of(request.cache_scope));
-  if (turns != nullptr) render_options.sampled = &lookup;
-  BALTORO_TRY(prompt.ids, format->render(request.conversation, render_options));
-  if (turns != nullptr) prompt.digest = lookup.prompt_digest(prompt.ids);
-  return prompt;
-}
-
-// Keeps a request's answers for the prompts that will send them back.
-std::function<void(const text::Message&, text::SampledTurn, bool)> LocalBackend::Impl::turn_keeper(
-    const Sha256Digest& prompt) const {
-  if (turns == nullptr) return nullptr;
-  return [store = turns, chat = format, prompt](const text::Message& said, text::SampledTurn turn, bool cut) {
-    const auto end = chat->end_of_turn(cut);
-    turn.tokens.insert(turn.tokens.end(), end.begin(), end.end());
-    store->keep({.prompt = prompt,
-                 .visible = visible_digest(said),
-                 .reasoning = reasoning_digest(said.reasoning),
-                 .turn = std::move(turn)});
-  };
 }
 
 // The family's, the checkpoint's and the request's together.
@@ -251,7 +203,7 @@ Result<std::unique_ptr<LocalBackend>> LocalBackend::open(LocalOptions options) {
 Result<std::unique_ptr<Ticket>> LocalBackend::chat(ChatRequest request, EventSink sink) {
   BALTORO_TRY(const text::RenderOptions render, impl_->prepare(request));
   const text::ChatFormat& format = *impl_->format;
-  BALTORO_TRY(Prompt prompt, impl_->render(request, render));
+  BALTORO_TRY(RenderedPrompt prompt, impl_->memory->render(format, request, render));
   const auto tokens = static_cast<std::int64_t>(prompt.ids.size());
   if (tokens >= impl_->info.max_context_tokens)
     return invalid("messages",
@@ -266,7 +218,7 @@ Result<std::unique_ptr<Ticket>> LocalBackend::chat(ChatRequest request, EventSin
   stream.make_parser = [&] { return format.make_parser(request.conversation, render); };
   stream.conversation = &request.conversation;
   stream.one_call_only = !request.parallel_tool_calls;
-  stream.on_turn = impl_->turn_keeper(prompt.digest);
+  stream.on_turn = impl_->memory->keeper(impl_->format, prompt.digest);
   engine::Request work = impl_->engine_request(std::move(prompt.ids), sampling, request.limits);
   work.cache_salt = salt_of(request.cache_scope);
   return impl_->submit(std::move(work), std::move(stream));
@@ -296,7 +248,7 @@ Result<std::vector<std::int32_t>> LocalBackend::tokenize(const std::string& text
 Result<std::int64_t> LocalBackend::count_tokens(const ChatRequest& request) {
   ChatRequest copy = request;
   BALTORO_TRY(const text::RenderOptions render, impl_->prepare(copy));
-  BALTORO_TRY(const Prompt prompt, impl_->render(copy, render));
+  BALTORO_TRY(const RenderedPrompt prompt, impl_->memory->render(*impl_->format, copy, render));
   return static_cast<std::int64_t>(prompt.ids.size());
 }
 
@@ -328,14 +280,9 @@ BackendMetrics LocalBackend::metrics() const {
   add("kv_blocks", s.blocks_total);
   add("kv_blocks_free", s.blocks_free);
   add("kv_blocks_cached", s.blocks_cached);
-  if (impl_->turns != nullptr) {
-    const TurnStoreStats turns = impl_->turns->stats();
-    add("kept_turns", turns.turns);
-    add("kept_turn_bytes", turns.bytes);
-    add("kept_turns_found_total", turns.found);
-    add("kept_turns_missed_total", turns.missed);
-    add("kept_turns_dropped_total", turns.dropped);
-  }
+  add("sequences_held", s.sequences_held);
+  if (s.disk) add_disk_metrics(*s.disk, metrics);
+  impl_->memory->add_metrics(metrics);
   if (!s.experts) return metrics;
   const model::ExpertStats& experts = *s.experts;
   add("expert_cache_hits_total", experts.hits);

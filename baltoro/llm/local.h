@@ -30,6 +30,12 @@ struct LocalOptions {
   // Positions the KV cache holds, all conversations and what is kept of earlier ones together. 0: as many as
   // max_sequences full contexts, or half of the memory that weights leave free if that is less, but one whole context.
   std::int64_t kv_tokens = 0;
+  // KV and sampled answers of earlier work on disk: full blocks are written there as they fill and come back for
+  // prompts that start the same, also after a restart. Empty: in memory only. One process a directory.
+  std::string kv_dir = {};
+  std::int64_t kv_disk_bytes = std::int64_t{16} << 30;  // of all pages in it
+  // Told what an operator should know, a line at a time, from any thread. Null: nobody. Must not block.
+  std::function<void(std::string_view)> log = {};
   // Told for each request, on the engine thread, what the prefix cache had of its prompt and the token where that ends,
   // with the token's text. Null: nobody. Must not block.
   std::function<void(std::string_view)> prefix_log = {};

@@ -18,7 +18,7 @@ Sha256Digest key_of(const Sha256Digest& prompt, const Sha256Digest& visible,
 }
 
 std::size_t bytes_of(const text::SampledTurn& turn) {
-  constexpr std::size_t kKeeping = 400;  // list node, two map nodes, control block, vectors
+  constexpr std::size_t kKeeping = 500;  // list node, two map nodes, control block, vectors
   std::size_t bytes = kKeeping + turn.tokens.size() * sizeof(text::TokenId);
   for (const std::string& id : turn.call_ids) bytes += sizeof id + id.size();
   return bytes;
@@ -36,6 +36,9 @@ void TurnStore::keep(KeptTurn kept) {
   kept.turn.tokens.shrink_to_fit();
   Entry entry{.with_reasoning = key_of(kept.prompt, kept.visible, kept.reasoning),
               .without = key_of(kept.prompt, kept.visible, std::nullopt),
+              .prompt = kept.prompt,
+              .visible = kept.visible,
+              .reasoning = kept.reasoning,
               .turn = nullptr,
               .bytes = bytes_of(kept.turn)};
   entry.turn = std::make_shared<const text::SampledTurn>(std::move(kept.turn));
@@ -81,6 +84,15 @@ std::shared_ptr<const text::SampledTurn> TurnStore::find(const Sha256Digest& pro
   ++stats_.found;
   entries_.splice(entries_.end(), entries_, found->second);
   return found->second->turn;
+}
+
+std::vector<KeptTurn> TurnStore::all() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<KeptTurn> turns;
+  for (const Entry& entry : entries_)
+    turns.push_back(
+        {.prompt = entry.prompt, .visible = entry.visible, .reasoning = entry.reasoning, .turn = *entry.turn});
+  return turns;
 }
 
 TurnStoreStats TurnStore::stats() const {

@@ -12,6 +12,7 @@
 #include <optional>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "baltoro/base/sha256.h"
 #include "baltoro/llm/turn_digest.h"
@@ -48,11 +49,14 @@ class TurnStore {
   void keep(KeptTurn turn);
   // Null: not known, or the reasoning sent back is another.
   std::shared_ptr<const text::SampledTurn> find(const Sha256Digest& prompt, const text::Message& message);
+  std::vector<KeptTurn> all() const;  // least recently used first
   TurnStoreStats stats() const;
 
  private:
   struct Entry {
     Sha256Digest with_reasoning, without;  // the keys
+    Sha256Digest prompt, visible;
+    std::optional<Sha256Digest> reasoning;
     std::shared_ptr<const text::SampledTurn> turn;
     std::size_t bytes = 0;
   };

@@ -129,11 +129,11 @@ TEST_F(Store, KeepsWithinItsBoundsAndDropsTheLeastRecentlyUsed) {
   EXPECT_EQ(tokens(store, prompt(0), said("x", "r")), Ids{0});
   TurnStore small({.turns = 100, .bytes = 5000});
   for (std::int32_t i = 0; i < 50; ++i) small.keep(kept(prompt(i), said("x"), Ids(100, i)));
-  EXPECT_EQ(small.stats().turns, 6);  // 800 bytes each
+  EXPECT_EQ(small.stats().turns, 5);  // 900 bytes each
   EXPECT_LE(small.stats().bytes, 5000);
-  EXPECT_EQ(small.stats().dropped, 44);
+  EXPECT_EQ(small.stats().dropped, 45);
   small.keep(kept(prompt(99), said("x"), Ids(5000, 1)));  // never fits
-  EXPECT_EQ(small.stats().turns, 6);
+  EXPECT_EQ(small.stats().turns, 5);
   EXPECT_EQ(tokens(small, prompt(49), said("x")), Ids(100, 49));
 }
 

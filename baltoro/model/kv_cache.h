@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <utility>
 
 #include "baltoro/base/huge_pages.h"
@@ -38,6 +39,10 @@ class KvCache {
     return memory_.data() + ((static_cast<std::int64_t>(id) * layers_ + layer) * layer_stride_);
   }
   const std::byte* block(std::int64_t layer, BlockId id) const { return const_cast<KvCache*>(this)->block(layer, id); }
+  // All layers of a block, which lie one behind the other.
+  std::span<std::byte> whole_block(BlockId id) {
+    return {block(0, id), static_cast<std::size_t>(layers_ * layer_stride_)};
+  }
   // Copies all layers of one block: copy-on-write of a shared, partly filled block.
   void copy_block(BlockId from, BlockId to);
 

@@ -45,8 +45,9 @@ class ServerProcess:
         self._reader.join(5)
         return code
 
-    def metrics(self):
+    def metrics(self, headers=None):
         """The plain samples of /metrics: name (with labels) -> value."""
-        with urllib.request.urlopen(self.url + "/metrics", timeout=10) as answer:
+        request = urllib.request.Request(self.url + "/metrics", headers=headers or {})
+        with urllib.request.urlopen(request, timeout=10) as answer:
             lines = answer.read().decode().splitlines()
         return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "baltoro/llm/prompt_memory.h"
+
+#include <fmt/core.h>
+
+#include <cstring>
+#include <span>
+#include <utility>
+
+#include "baltoro/base/file.h"
+#include "baltoro/model/kv_identity.h"
+
+namespace baltoro::llm {
+namespace {
+
+// A scope as one string; no two scopes give the same.
+std::string name_of(const CacheScope& scope) {
+  if (scope.tenant.empty() && scope.salt.empty()) return {};
+  return fmt::format("{}:{}{}", scope.tenant.size(), scope.tenant, scope.salt);
+}
+
+}  // namespace
+
+engine::CacheSalt salt_of(const CacheScope& scope) {
+  const std::string name = name_of(scope);
+  engine::CacheSalt salt;
+  if (name.empty()) return salt;
+  const Sha256Digest digest = sha256(std::as_bytes(std::span(name)));
+  std::memcpy(&salt.high, digest.data(), sizeof salt.high);
+  std::memcpy(&salt.low, digest.data() + sizeof salt.high, sizeof salt.low);
+  return salt;
+}
+
+Result<std::unique_ptr<PromptMemory>> PromptMemory::open(const LocalOptions& options, std::size_t kv_bytes) {
+  auto memory = std::make_unique<PromptMemory>();
+  if (options.kept_turn_bytes > 0)
+    memory->turns_ =
+        std::make_shared<TurnStore>(TurnStoreLimits{.bytes = static_cast<std::size_t>(options.kept_turn_bytes)});
+  if (!options.kv_dir.empty()) BALTORO_TRY_STATUS(memory->open_disk(options, kv_bytes));
+  return memory;
+}
+
+Status PromptMemory::open_disk(const LocalOptions& options, std::size_t kv_bytes) {
+  BALTORO_TRY(const Sha256Digest identity,
+              model::kv_identity(options.dir, options.math, options.dense, options.latent_norm_eps));
+  model_ = to_hex(identity);
+  BALTORO_TRY(directory_, engine::KvDirectory::open({.dir = options.kv_dir,
+                                                     .max_bytes = options.kv_disk_bytes,
+                                                     .fingerprint = identity,
+                                                     .kv_bytes = kv_bytes,
+                                                     .log = options.log}));
+  if (turns_ != nullptr) {
+    BALTORO_TRY(log_, TurnLog::open(join_path(options.kv_dir, "turns"), turns_));
+  }
+  if (options.prefix_cache) {
+    BALTORO_TRY(store_, engine::KvStore::start(std::move(directory_), kv_bytes));
+  }
+  return {};
+}
+
+Result<RenderedPrompt> PromptMemory::render(const text::ChatFormat& format, const ChatRequest& request,
+                                            text::RenderOptions options) const {
+  RenderedPrompt prompt;
+  TurnLookup lookup(turns_, model_ + name_of(request.cache_scope));
+  if (turns_ != nullptr) options.sampled = &lookup;
+  BALTORO_TRY(prompt.ids, format.render(request.conversation, options));
+  if (turns_ != nullptr) prompt.digest = lookup.prompt_digest(prompt.ids);
+  return prompt;
+}
+
+std::function<void(const text::Message&, text::SampledTurn, bool)> PromptMemory::keeper(
+    std::shared_ptr<const text::ChatFormat> format, const Sha256Digest& prompt) const {
+  if (turns_ == nullptr) return nullptr;
+  return [store = turns_, log = log_, format = std::move(format), prompt](const text::Message& said,
+                                                                          text::SampledTurn turn, bool cut) {
+    const auto end = format->end_of_turn(cut);
+    turn.tokens.insert(turn.tokens.end(), end.begin(), end.end());
+    KeptTurn kept{.prompt = prompt,
+                  .visible = visible_digest(said),
+                  .reasoning = reasoning_digest(said.reasoning),
+                  .turn = std::move(turn)};
+    if (log == nullptr) return store->keep(std::move(kept));
+    store->keep(kept);
+    log->append(kept);
+  };
+}
+
+void PromptMemory::add_metrics(BackendMetrics& metrics) const {
+  const auto add = [&](const char* name, auto value) { metrics.emplace_back(name, static_cast<double>(value)); };
+  if (turns_ == nullptr) return;
+  const TurnStoreStats turns = turns_->stats();
+  add("kept_turns", turns.turns);
+  add("kept_turn_bytes", turns.bytes);
+  add("kept_turns_found_total", turns.found);
+  add("kept_turns_missed_total", turns.missed);
+  add("kept_turns_dropped_total", turns.dropped);
+  if (log_ == nullptr) return;
+  add("kept_turn_file_bytes", log_->stats().bytes);
+  add("kept_turn_file_errors_total", log_->stats().write_errors);
+}
+
+void add_disk_metrics(const engine::KvDiskStats& disk, BackendMetrics& metrics) {
+  const auto add = [&](const char* name, auto value) { metrics.emplace_back(name, static_cast<double>(value)); };
+  add("kv_disk_pages", disk.pages);
+  add("kv_disk_bytes", disk.bytes);
+  add("kv_disk_written_pages_total", disk.pages_written);
+  add("kv_disk_written_bytes_total", disk.bytes_written);
+  add("kv_disk_write_seconds_total", disk.write_seconds);
+  add("kv_disk_write_errors_total", disk.write_errors);
+  add("kv_disk_writes_stopped", disk.writes_stopped ? 1 : 0);
+  add("kv_disk_unwritten_blocks", disk.blocks_unwritten);
+  add("kv_disk_read_pages_total", disk.pages_read);
+  add("kv_disk_read_bytes_total", disk.bytes_read);
+  add("kv_disk_read_seconds_total", disk.read_seconds);
+  add("kv_disk_restored_blocks_total", disk.blocks_restored);
+  add("kv_disk_restored_requests_total", disk.requests_restored);
+  add("kv_disk_evicted_pages_total", disk.pages_evicted);
+  add("kv_disk_bad_pages_total", disk.pages_bad);
+}
+
+}  // namespace baltoro::llm

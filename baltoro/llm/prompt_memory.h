@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a local backend keeps of earlier work for the prompts to come. Inside llm/ only.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "baltoro/engine/engine.h"
+#include "baltoro/engine/kv_store.h"
+#include "baltoro/llm/local.h"
+#include "baltoro/llm/turn_log.h"
+#include "baltoro/llm/turn_store.h"
+
+namespace baltoro::llm {
+
+// A rendered conversation, and what answers to it are kept under.
+struct RenderedPrompt {
+  std::vector<std::int32_t> ids;
+  Sha256Digest digest{};
+};
+
+// Zero for the scope that all share; else a digest that no two scopes have in common.
+engine::CacheSalt salt_of(const CacheScope& scope);
+
+// Answers as they were sampled, in memory and with LocalOptions::kv_dir in its file; and the KV's place on disk. Any
+// thread after open().
+class PromptMemory {
+ public:
+  // `kv_bytes`: of a block of KV. The errors of kv_identity, KvDirectory, KvStore and TurnLog.
+  static Result<std::unique_ptr<PromptMemory>> open(const LocalOptions& options, std::size_t kv_bytes);
+
+  // For the engine, once; null where KV stays in memory.
+  std::unique_ptr<engine::KvStore> take_store() { return std::move(store_); }
+
+  // The conversation with its answers as they were sampled, where that is known.
+  Result<RenderedPrompt> render(const text::ChatFormat& format, const ChatRequest& request,
+                                text::RenderOptions options) const;
+  // For AnswerStreamOptions::on_turn of an answer to that prompt; null where none are kept.
+  std::function<void(const text::Message&, text::SampledTurn, bool)> keeper(
+      std::shared_ptr<const text::ChatFormat> format, const Sha256Digest& prompt) const;
+  void add_metrics(BackendMetrics& metrics) const;
+
+ private:
+  Status open_disk(const LocalOptions& options, std::size_t kv_bytes);
+
+  std::shared_ptr<TurnStore> turns_;                // null: none are kept
+  std::shared_ptr<TurnLog> log_;                    // null: in memory only
+  std::string model_;                               // with kv_dir: names model and arithmetic
+  std::unique_ptr<engine::KvStore> store_;          // until the engine has it
+  std::unique_ptr<engine::KvDirectory> directory_;  // held for its lock where no KV is to be kept
+};
+
+// KV on disk under the names that operators see.
+void add_disk_metrics(const engine::KvDiskStats& disk, BackendMetrics& metrics);
+
+}  // namespace baltoro::llm

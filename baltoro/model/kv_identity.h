@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "baltoro/base/result.h"
+#include "baltoro/base/sha256.h"
+#include "baltoro/model/math.h"
+
+namespace baltoro::model {
+
+// Names everything that the bits of a prompt's KV depend on besides its tokens: the weights, the arithmetic, this
+// program's own bytes, the C library with its mathematics, the instruction set that was chosen and the processor. Where
+// any of them changes, KV on disk is another model's. (How many threads there are, how prompts are cut into chunks and
+// what runs beside them does not count: results do not depend on it.) The errors of weights_identity.
+Result<Sha256Digest> kv_identity(const std::string& dir, Math math, DenseWeights dense, LatentNormEps eps);
+
+}  // namespace baltoro::model
