@@ -170,6 +170,7 @@ class World {
       if (entry.is_regular_file()) files.push_back(entry.path());
     for (const fs::path& file : files) {
       const auto size = static_cast<std::int64_t>(fs::file_size(file));
+      if (size == 0) continue;
       switch (pick(0, 12)) {
         case 0:
           fs::resize_file(file, static_cast<std::uintmax_t>(pick(0, size)));
