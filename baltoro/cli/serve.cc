@@ -26,7 +26,7 @@ namespace {
 
 struct ServeOptions {
   ModelOptions model;
-  std::string host = "127.0.0.1", model_name, api_key_file, script;
+  std::string host = "127.0.0.1", model_name, api_key_file, thinking_key_file, script;
   int port = 8080;
   std::vector<std::string> api_keys, allow_hosts;
   std::int64_t max_sequences = 32, max_batch_tokens = 512, max_queue = 256, kv_tokens = 0, max_choices = 8;
@@ -95,6 +95,9 @@ Result<server::ServerOptions> server_options(const ServeOptions& options) {
   }
   BALTORO_TRY(const std::vector<std::string> keys, api_keys(options));
   out.api.keys = server::KeySet(keys);
+  if (!options.thinking_key_file.empty()) {
+    BALTORO_TRY(out.api.thinking_key, server::ThinkingSigner::key_file(options.thinking_key_file));
+  }
   if (out.api.keys.open() && !server::is_loopback(options.host)) {
     fmt::print(stderr, "baltoro serve: warning: {} is reachable from outside and no --api-key is set\n", options.host);
   }
@@ -195,7 +198,8 @@ void add_cache(CLI::App& app, ServeOptions& options) {
 
 void add_serve(CLI::App& app) {
   const auto options = std::make_shared<ServeOptions>();
-  CLI::App& serve = *app.add_subcommand("serve", "Answer OpenAI's HTTP API: chat, completions, models, metrics");
+  CLI::App& serve = *app.add_subcommand(
+      "serve", "Answer the HTTP APIs of OpenAI and Anthropic: chat, completions, messages, models, metrics");
   add_model_options(serve, options->model, ChatFlags::kYes);
   serve.add_option("--host", options->host, "Address to listen on")->capture_default_str();
   serve.add_option("--port", options->port, "Port (0: any free one, printed)")
@@ -205,6 +209,10 @@ void add_serve(CLI::App& app) {
   serve.add_option("--api-key", options->api_keys, "A key that clients must send; may be repeated ($BALTORO_API_KEY)")
       ->type_name("KEY");
   serve.add_option("--api-key-file", options->api_key_file, "A file with one key a line")->type_name("FILE");
+  serve
+      .add_option("--thinking-key-file", options->thinking_key_file,
+                  "Secret that signs thinking blocks, made where there is none (default: a new one each start)")
+      ->type_name("FILE");
   serve.add_option("--allow-host", options->allow_hosts, "A further name accepted in the Host header")
       ->type_name("NAME");
   serve.add_flag("--quiet", options->quiet, "No line per request on stderr");

@@ -15,7 +15,8 @@ namespace baltoro::server {
 class AnswerWriter {
  public:
   virtual ~AnswerWriter() = default;
-  // Appends what the client may have now. Not called for choices that fail; called for a choice's Finished.
+  // Appends what the client may have now. Called for PrefillProgress too, whose text waits until the answer begins; not
+  // for choices that fail; called for a choice's Finished.
   virtual void event(const llm::Event& event, std::string& out) = 0;
   // Every choice has finished well: appends the rest.
   virtual void end(std::string& out) = 0;

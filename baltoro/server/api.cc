@@ -10,6 +10,8 @@
 
 #include "baltoro/base/sha256.h"
 #include "baltoro/base/utf8.h"
+#include "baltoro/server/anthropic_errors.h"
+#include "baltoro/server/anthropic_models.h"
 #include "baltoro/server/field_reader.h"
 #include "baltoro/server/openai_chat.h"
 #include "baltoro/server/openai_completions.h"
@@ -110,12 +112,17 @@ std::unique_ptr<Reply> json_reply(const json::Value& body) { return make_reply({
 
 }  // namespace
 
-Api::Api(ApiOptions options, llm::Backend& backend) : options_(std::move(options)), backend_(backend) {}
+Api::Api(ApiOptions options, llm::Backend& backend)
+    : options_(std::move(options)),
+      backend_(backend),
+      signer_(options_.thinking_key.empty() ? ThinkingSigner::random_key() : options_.thinking_key) {}
 
 const Api::Route* Api::find_route(std::string_view path) {
   static constexpr Route kRoutes[] = {
       {"POST", "/v1/chat/completions", "chat_completions", &Api::chat},
       {"POST", "/v1/completions", "completions", &Api::completion},
+      {"POST", "/v1/messages", "messages", &Api::messages},
+      {"POST", "/v1/messages/count_tokens", "count_tokens", &Api::message_tokens},
       {"GET", "/v1/models", "models", &Api::models},
       {"GET", "/v1/models/", "models", &Api::one_model, true, true},
       {"POST", "/v1/tokenize", "tokenize", &Api::tokenize},
@@ -125,6 +132,7 @@ const Api::Route* Api::find_route(std::string_view path) {
       {"GET", "/", "page", &Api::page, false},
       {"GET", "/page/", "page", &Api::page, false, true},
   };
+  path = anthropic_route(path);
   for (const Route& route : kRoutes) {
     if (route.prefix ? path.starts_with(route.path) && path.size() > route.path.size() : path == route.path) {
       return &route;
@@ -140,9 +148,16 @@ bool Api::host_allowed(const Request& head) const {
 }
 
 bool Api::key_accepted(const Request& head) const {
-  if (options_.keys.open()) return true;
-  const std::string* authorization = head.header("authorization");
-  return options_.keys.accepts(authorization == nullptr ? std::string_view() : bearer_token(*authorization));
+  return options_.keys.open() || options_.keys.accepts(presented_key(head));
+}
+
+// Errors in the shape that the client knows.
+Response Api::refusal(const Request& head, const Error& error) {
+  return speaks_anthropic(head) ? anthropic_error_response(error, head.id) : openai_error_response(error);
+}
+Response Api::refusal(const Request& head, int status, std::string_view message) {
+  return speaks_anthropic(head) ? anthropic_status_response(status, message, head.id)
+                                : openai_status_response(status, message);
 }
 
 // One tenant a key, by a digest that says nothing of it; without keys all share.
@@ -156,26 +171,27 @@ std::string Api::tenant_of(const Request& head) const {
 std::optional<Response> Api::reject_early(const Request& head) {
   const Route* route = find_route(head.path);
   if (!host_allowed(head)) {
-    return openai_error_response({Errc::kPermissionDenied, "this Host is not served here (see --allow-host)"});
+    return refusal(head, {Errc::kPermissionDenied, "this Host is not served here (see --allow-host)"});
   }
   if ((route == nullptr || route->needs_key) && !key_accepted(head)) {
-    return openai_error_response({Errc::kUnauthenticated, "a valid API key is needed: Authorization: Bearer KEY"});
+    return refusal(head,
+                   {Errc::kUnauthenticated, "a valid API key is needed: Authorization: Bearer KEY, or x-api-key: KEY"});
   }
-  if (route == nullptr) return openai_error_response({Errc::kNotFound, "no such path here"});
+  if (route == nullptr) return refusal(head, {Errc::kNotFound, "no such path here"});
   if (!fits_method(head.method, route->method)) {
-    Response response = openai_status_response(405, fmt::format("{} is needed here", route->method));
+    Response response = refusal(head, 405, fmt::format("{} is needed here", route->method));
     response.headers.emplace_back("Allow", route->method == "GET" ? "GET, HEAD" : route->method);
     return response;
   }
   if (draining_ && route->method == "POST") {
-    return openai_error_response({Errc::kUnavailable, "the server is shutting down"});
+    return refusal(head, {Errc::kUnavailable, "the server is shutting down"});
   }
   if (const std::string* encoding = head.header("content-encoding"); encoding && lower(*encoding) != "identity") {
-    return openai_status_response(415, "Content-Encoding is not accepted: send the body as it is");
+    return refusal(head, 415, "Content-Encoding is not accepted: send the body as it is");
   }
   const std::string* type = head.header("content-type");
   if (route->method == "POST" && type != nullptr && !is_json(*type)) {
-    return openai_status_response(415, "Content-Type application/json (UTF-8) is needed");
+    return refusal(head, 415, "Content-Type application/json (UTF-8) is needed");
   }
   return {};
 }
@@ -188,12 +204,14 @@ std::unique_ptr<Reply> Api::handle(Request request, std::function<void()> wake) 
     if (http_status(answer.error().code) == 500 && options_.log) {
       options_.log(fmt::format("{} error {}", request.id, log_safe(answer.error().message)));
     }
-    return make_reply(openai_error_response(answer.error()));
+    return make_reply(refusal(request, answer.error()));
   }
   return *std::move(answer);
 }
 
-Response Api::protocol_error(int status, std::string_view message) { return openai_status_response(status, message); }
+Response Api::protocol_error(const Request& head, int status, std::string_view message) {
+  return refusal(head, status, message);
+}
 
 void Api::ended(const Request& request, const Ended& how) {
   const Route* route = find_route(request.path);
@@ -294,7 +312,11 @@ Api::Answer Api::completion(Request& request, Wake wake) {
   return start(request, body, std::move(call), wake);
 }
 
-Api::Answer Api::models(Request&, Wake) {
+Api::Answer Api::models(Request& request, Wake) {
+  if (speaks_anthropic(request)) {
+    BALTORO_TRY(const json::Value page, anthropic_models(backend_.model(), request.query));
+    return json_reply(page);
+  }
   json::Value out;
   out.set("object", "list");
   out.set("data", json::Array{model_json(backend_.model())});
@@ -303,7 +325,8 @@ Api::Answer Api::models(Request&, Wake) {
 
 Api::Answer Api::one_model(Request& request, Wake) {
   constexpr std::string_view kPrefix = "/v1/models/";
-  BALTORO_TRY_STATUS(check_model(percent_decode(std::string_view(request.path).substr(kPrefix.size()))));
+  BALTORO_TRY_STATUS(check_model(percent_decode(anthropic_route(request.path).substr(kPrefix.size()))));
+  if (speaks_anthropic(request)) return json_reply(anthropic_model(backend_.model()));
   return json_reply(model_json(backend_.model()));
 }
 

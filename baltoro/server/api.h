@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "baltoro/llm/llm.h"
+#include "baltoro/server/anthropic_messages.h"
 #include "baltoro/server/api_limits.h"
 #include "baltoro/server/auth.h"
 #include "baltoro/server/call_options.h"
@@ -26,13 +27,14 @@ struct ApiOptions {
   ApiLimits limits;
   std::size_t max_waiting_bytes = std::size_t{4} << 20;  // of one answer that its client does not read
   CallOptions call;                                      // where a request says nothing
+  std::string thinking_key;                              // secret that signs thoughts; empty: a new one each start
   double max_answer_seconds = 0;                         // from a request to the end of its answer; 0: no limit
   std::function<void(std::string_view)> log;             // one line per request, without newline; null: none
 };
 
-// The routes: /v1/chat/completions, /v1/completions, /v1/models, /v1/models/{id}, /v1/tokenize,
-// /v1/tokenizers/estimate-token-count, /metrics, /health, / and /page/NAME (the chat page). All but /health and the
-// page need a key where keys are set.
+// The routes: /v1/chat/completions, /v1/completions, /v1/messages, /v1/messages/count_tokens, /v1/models,
+// /v1/models/{id}, /v1/tokenize, /v1/tokenizers/estimate-token-count, /metrics, /health, / and /page/NAME (the chat
+// page); those of Anthropic's clients below /anthropic, too. All but /health and the page need a key where keys are set.
 class Api final : public Handler {
  public:
   // `backend` must outlive this and every Reply.
@@ -40,7 +42,7 @@ class Api final : public Handler {
 
   std::optional<Response> reject_early(const Request& head) override;
   std::unique_ptr<Reply> handle(Request request, std::function<void()> wake) override;
-  Response protocol_error(int status, std::string_view message) override;
+  Response protocol_error(const Request& head, int status, std::string_view message) override;
   void ended(const Request& request, const Ended& how) override;
 
   // From now on everything but /health and /metrics is refused with 503, and /health says so.
@@ -56,6 +58,8 @@ class Api final : public Handler {
     bool prefix = false;  // path is a prefix, the rest a name
   };
   static const Route* find_route(std::string_view path);
+  static Response refusal(const Request& head, const Error& error);
+  static Response refusal(const Request& head, int status, std::string_view message);
   bool host_allowed(const Request& head) const;
   bool key_accepted(const Request& head) const;
   std::string tenant_of(const Request& head) const;
@@ -76,6 +80,9 @@ class Api final : public Handler {
 
   Answer chat(Request& request, Wake wake);
   Answer completion(Request& request, Wake wake);
+  Answer messages(Request& request, Wake wake);
+  Answer message_tokens(Request& request, Wake wake);
+  Result<MessagesCall> read_messages(Request& request, const json::Value& body, bool counting) const;
   Answer models(Request& request, Wake wake);
   Answer one_model(Request& request, Wake wake);
   Answer tokenize(Request& request, Wake wake);
@@ -86,6 +93,7 @@ class Api final : public Handler {
 
   const ApiOptions options_;
   llm::Backend& backend_;
+  const ThinkingSigner signer_;
   Metrics metrics_;
   std::atomic<bool> draining_ = false;
 };

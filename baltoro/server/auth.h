@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "baltoro/server/http.h"
+
 namespace baltoro::server {
 
 // The API keys a server accepts, kept as SHA-256 digests. Immutable; any thread.
@@ -25,6 +27,9 @@ class KeySet {
   static Digest digest(std::string_view key);
   std::vector<Digest> digests_;
 };
+
+// The key that a request brings: Anthropic's x-api-key, else the token of Authorization; "" without one.
+std::string_view presented_key(const Request& head);
 
 // The token of "Bearer TOKEN" (any case of the word), or "".
 std::string_view bearer_token(std::string_view authorization);

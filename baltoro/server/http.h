@@ -82,8 +82,9 @@ class Handler {
   // is what the Reply is for). `wake` tells the connection to poll again; any thread, any number of times, until the
   // Reply is destroyed. Must not throw.
   virtual std::unique_ptr<Reply> handle(Request request, std::function<void()> wake) = 0;
-  // The answer to what never became a request: bad syntax, timeouts, limits. `status` as decided by the HTTP layer.
-  virtual Response protocol_error(int status, std::string_view message) = 0;
+  // The answer to what never became a request: bad syntax, timeouts, limits. `status` as decided by the HTTP layer;
+  // `head` as far as it is known: never its headers, perhaps not its path.
+  virtual Response protocol_error(const Request& head, int status, std::string_view message) = 0;
   // A request has ended: for the log and the metrics. `request` has no body any more; `status` 499: the client left.
   struct Ended {
     int status = 0;

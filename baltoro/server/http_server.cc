@@ -246,7 +246,7 @@ class Session final : public std::enable_shared_from_this<Session> {
   }
 
   asio::awaitable<bool> refuse(int status, std::string_view message) {
-    co_return co_await respond(shared_.handler.protocol_error(status, message), false);
+    co_return co_await respond(shared_.handler.protocol_error(head_, status, message), false);
   }
   asio::awaitable<bool> refuse_failure() {
     const HttpParser::Failure failure = parser_.failure();
@@ -303,7 +303,7 @@ class Session final : public std::enable_shared_from_this<Session> {
     };
     asio::post(shared_.workers,
                [self = shared_from_this(), request = std::move(parser_.request()), wake = std::move(wake)]() mutable {
-                 std::unique_ptr<Reply> reply = run_handler(self->shared_.handler, std::move(request), std::move(wake));
+                 std::unique_ptr<Reply> reply = run_handler(*self, std::move(request), std::move(wake));
                  auto& io = self->shared_.io;
                  asio::post(io, [self = std::move(self), reply = std::move(reply)]() mutable {
                    self->account(0);
@@ -314,13 +314,14 @@ class Session final : public std::enable_shared_from_this<Session> {
                });
   }
 
-  static std::unique_ptr<Reply> run_handler(Handler& handler, Request request, std::function<void()> wake) {
+  static std::unique_ptr<Reply> run_handler(const Session& self, Request request, std::function<void()> wake) {
+    Handler& handler = self.shared_.handler;
     try {
       return handler.handle(std::move(request), std::move(wake));
     } catch (const std::bad_alloc&) {
-      return make_reply(handler.protocol_error(503, "out of memory for this request"));
+      return make_reply(handler.protocol_error(self.head_, 503, "out of memory for this request"));
     } catch (...) {
-      return make_reply(handler.protocol_error(500, "internal error"));
+      return make_reply(handler.protocol_error(self.head_, 500, "internal error"));
     }
   }
 
@@ -464,7 +465,7 @@ asio::awaitable<void> turn_away(tcp::socket socket, Shared& shared) {
     error_code ignored;
     if (!code) socket.cancel(ignored);
   });
-  Response response = shared.handler.protocol_error(503, "too many connections; try again later");
+  Response response = shared.handler.protocol_error({}, 503, "too many connections; try again later");
   const std::string bytes = whole_response(response, {}, false);
   auto [code, count] = co_await asio::async_write(socket, asio::buffer(bytes), kTuple);
   error_code ignored;

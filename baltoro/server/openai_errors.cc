@@ -65,7 +65,7 @@ json::Value error_value(std::string_view message, const char* type, json::Value 
 void add_retry_headers(Response& response, const Error& error) {
   if (error.code == Errc::kQuotaExceeded) {
     response.headers.emplace_back("X-Should-Retry", "false");  // what the OpenAI and Anthropic SDKs look at first
-  } else if (response.status == 429 || response.status == 503) {
+  } else if (response.status == 429 || response.status == 503 || response.status == 529) {
     const double seconds = std::clamp(std::ceil(error.retry_seconds), 1.0, 86400.0);
     response.headers.emplace_back("Retry-After", std::to_string(static_cast<std::int64_t>(seconds)));
   }

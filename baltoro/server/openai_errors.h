@@ -16,7 +16,7 @@ int http_status(Errc code);
 // kInternal, kCorrupt and kIo errors stay in the log: the client gets a fixed sentence.
 json::Value openai_error(const Error& error);
 
-// When to try again, for any dialect: Retry-After with 429 and 503, X-Should-Retry: false where it cannot help.
+// When to try again, for any dialect: Retry-After with 429, 503 and 529, X-Should-Retry: false where it cannot help.
 void add_retry_headers(Response& response, const Error& error);
 
 // The whole answer to a failed request, with add_retry_headers.
