@@ -64,6 +64,8 @@ void AnswerStream::send(std::int32_t choice, Body body) {
 }
 
 void AnswerStream::on_start(const engine::PrefixMatch& match) {
+  tokens_cached_ = match.tokens_cached;
+  send(0, PrefillProgress{match.tokens_cached, match.tokens_prompt, tokens_cached_});
   if (!options_.prefix_log) return;
   std::string line = fmt::format("prefix: {} of {} tokens cached, ", match.tokens_cached, match.tokens_prompt);
   const auto text_of = [&](std::int32_t token) {
@@ -201,7 +203,7 @@ void AnswerStream::report_turn(Choice& choice, const engine::TokenEvent& event) 
 
 void AnswerStream::on_prefill(std::int64_t tokens_done, std::int64_t tokens_total) {
   send_prompt_logprobs();
-  send(0, PrefillProgress{.tokens_done = tokens_done, .tokens_total = tokens_total});
+  send(0, PrefillProgress{.tokens_done = tokens_done, .tokens_total = tokens_total, .tokens_cached = tokens_cached_});
 }
 
 void AnswerStream::on_prompt_logprob(std::int64_t position, engine::TokenLogprob token,

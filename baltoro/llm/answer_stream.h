@@ -76,6 +76,7 @@ class AnswerStream final : public engine::TokenSink {
   std::vector<Choice> choices_;
   std::vector<text::ParsedEvent> parsed_;
   std::vector<Logprob> prompt_logprobs_;  // not yet sent
+  std::int64_t tokens_cached_ = 0;        // of the prompt
 };
 
 }  // namespace baltoro::llm

@@ -129,6 +129,7 @@ struct LogprobDelta {
 };
 struct PrefillProgress {
   std::int64_t tokens_done, tokens_total;
+  std::int64_t tokens_cached = 0;  // of tokens_done: known before
 };
 // kRepetition only where the request asked for it: see Handling.
 enum class Finish : std::uint8_t { kStop, kLength, kToolCalls, kCancelled, kError, kRepetition };

@@ -13,7 +13,7 @@ namespace baltoro::server {
 namespace {
 
 // What to answer is the last message: "busy" and "broken" refusals, "fail" an error after words, "wait" nothing for a
-// while, "tool" a thought and a call; else its echo.
+// while, "tool" a thought and a call, "whose" the tenant; else its echo.
 Result<std::vector<llm::Script>> author(const llm::ChatRequest& request) {
   const std::string& text = request.conversation.messages.back().content;
   llm::Script script;
@@ -24,6 +24,8 @@ Result<std::vector<llm::Script>> author(const llm::ChatRequest& request) {
   } else if (text == "fail") {
     llm::append(script, llm::script_content("two words"));
     script.push_back({0, llm::Finished{llm::Finish::kError, {}, {}, {Errc::kResourceExhausted, "no memory"}}});
+  } else if (text == "whose") {
+    llm::append(script, llm::script_content("of " + request.cache_scope.tenant));
   } else if (text == "tool") {
     llm::append(script, llm::script_reasoning("let me see"));
     llm::append(script, llm::script_tool_call(0, "functions.f:0", "f", R"({"a":1})"));
@@ -136,6 +138,20 @@ TEST_F(AnthropicApiTest, TakesKeysInEitherHeader) {
   EXPECT_EQ(exchange(post("/v1/messages/count_tokens", body_of("x"))).status, 401);
   EXPECT_EQ(exchange(post("/anthropic/v1/messages", body_of("x"))).status, 401);
   EXPECT_EQ(exchange(get("/v1/models", "x-api-key: k1\r\n")).status, 200);
+}
+
+TEST_F(AnthropicApiTest, AKeyIsOneTenantInEitherHeader) {
+  ServerOptions options;
+  options.api.keys = KeySet({"k1", "k2"});
+  start(std::move(options));
+  const auto content = [&](const std::string& fields) {
+    const Answer answer = exchange(post("/v1/messages", body_of("whose"), fields));
+    const auto body = json::parse(answer.body);
+    return body.ok() && answer.status == 200 ? json::dump(*body->find("content")) : "failed: " + answer.body;
+  };
+  EXPECT_EQ(content("x-api-key: k1\r\n"), content("Authorization: Bearer k1\r\n"));
+  EXPECT_NE(content("x-api-key: k1\r\n"), content("x-api-key: k2\r\n"));
+  EXPECT_EQ(content("x-api-key: k1\r\n").find("failed"), std::string::npos);
 }
 
 TEST_F(AnthropicApiTest, FailsInAnthropicsShape) {

@@ -171,6 +171,7 @@ class MessageStreamWriter final : public DialectWriter {
   void event(const llm::Event& event, std::string& out) override {
     if (const auto* progress = std::get_if<llm::PrefillProgress>(&event.body)) {
       usage_.tokens_prompt = progress->tokens_total;
+      usage_.tokens_cached = progress->tokens_cached;
       return;
     }
     start(out);

@@ -27,7 +27,7 @@ llm::Finished finished(llm::Finish reason, std::optional<std::string> stop = {})
 using Bodies = std::vector<decltype(llm::Event::body)>;
 
 const Bodies& everything() {
-  static const Bodies kBodies = {llm::PrefillProgress{20, 20},
+  static const Bodies kBodies = {llm::PrefillProgress{20, 20, 16},
                                  llm::ReasoningDelta{"let "},
                                  llm::ReasoningDelta{"me"},
                                  llm::ContentDelta{"I \"look\"."},
@@ -85,8 +85,8 @@ TEST(AnthropicResponse, WritesAStream) {
       event(
           "message_start",
           R"(,"message":{"id":"msg_0a","type":"message","role":"assistant","model":"m","content":[],"stop_reason":null,)"
-          R"("stop_sequence":null,"stop_details":null,"container":null,"usage":{"input_tokens":20,)"
-          R"("cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":0,)"
+          R"("stop_sequence":null,"stop_details":null,"container":null,"usage":{"input_tokens":4,)"
+          R"("cache_creation_input_tokens":0,"cache_read_input_tokens":16,"output_tokens":0,)"
           R"("output_tokens_details":{"thinking_tokens":0},"server_tool_use":null,)"
           R"("cache_creation":{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":0},)"
           R"("service_tier":"standard","inference_geo":null}})") +

@@ -163,8 +163,7 @@ Response Api::refusal(const Request& head, int status, std::string_view message)
 // One tenant a key, by a digest that says nothing of it; without keys all share.
 std::string Api::tenant_of(const Request& head) const {
   if (options_.keys.open()) return {};
-  const std::string* authorization = head.header("authorization");
-  const std::string_view key = authorization == nullptr ? std::string_view() : bearer_token(*authorization);
+  const std::string_view key = presented_key(head);
   return to_hex(sha256(std::as_bytes(std::span(key))));
 }
 

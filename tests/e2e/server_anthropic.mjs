@@ -217,6 +217,9 @@ const checks = {
     assert.equal(warm.usage.output_tokens, 0);
     const { usage } = await create({ messages });
     assert.ok(usage.cache_read_input_tokens > 0);
+    for await (const event of await create({ messages, stream: true })) {
+      if (event.type === 'message_start') assert.equal(event.message.usage.cache_read_input_tokens, usage.cache_read_input_tokens);
+    }
     assert.equal(usage.input_tokens + usage.cache_read_input_tokens, warm.usage.input_tokens + warm.usage.cache_read_input_tokens);
   },
   'betas, unknown members and tools that run elsewhere are tolerated': async () => {
