@@ -65,8 +65,8 @@ class MessageList {
   std::vector<text::Message> out_;
   NativeCallIds ids_;
   std::unordered_map<std::string, std::string> called_;  // every tool_use so far: id -> name
-  std::unordered_set<std::string> answered_;             // of the latest turn
-  std::vector<std::string> open_;                        // calls of the latest turn without a result yet
+  std::vector<std::string> calls_;                       // of the latest turn
+  std::unordered_set<std::string> open_;                 // those of them without a result yet
   bool turn_open_ = false;                               // out_ ends with an assistant's turn that may go on
 };
 
@@ -79,7 +79,7 @@ std::string MessageList::unanswered() const {
   return fmt::format(
       "`tool_use` ids were found without `tool_result` blocks immediately after: {}. Each `tool_use` block must have a "
       "corresponding `tool_result` block in the next message",
-      open_.front().substr(0, 64));
+      std::ranges::find_if(calls_, [&](const std::string& id) { return open_.contains(id); })->substr(0, 64));
 }
 
 // The assistant's turn is over. What a server tool's result left open behind it says nothing.
@@ -115,18 +115,15 @@ void MessageList::user(FieldReader& message) {
 void MessageList::result(FieldReader& block) {
   const std::string& id = needed_string(block, "tool_use_id", "the id of the call that this answers");
   if (!block.ok()) return;
-  const auto open = std::ranges::find(open_, id);
-  if (open == open_.end()) {
+  if (open_.erase(id) == 0) {
     return block.fail(
-        "", answered_.contains(id)
+        "", called_.contains(id) && std::ranges::find(calls_, id) != calls_.end()
                 ? fmt::format("each `tool_use` must have a single result, a second one for {} seen", id.substr(0, 64))
                 : fmt::format("unexpected `tool_use_id` found in `tool_result` blocks: {}. Each "
                               "`tool_result` block must have a corresponding `tool_use` block in the "
                               "previous message",
                               id.substr(0, 64)));
   }
-  open_.erase(open);
-  answered_.insert(id);
   const bool failed = block.boolean("is_error").value_or(false);
   std::string text = read_text_or_blocks(block, "content", max_blocks_);
   if (failed) text = text.empty() ? std::string("Error") : "Error: " + text;
@@ -144,7 +141,7 @@ void MessageList::assistant(FieldReader& message) {
   if (content == nullptr) return message.missing("content", "a string or an array of blocks");
   if (!turn_open_) {
     need_answers(message);
-    answered_.clear();
+    calls_.clear();
     turn_open_ = true;
     out_.push_back({.role = text::Role::kAssistant});
   }
@@ -207,7 +204,9 @@ void MessageList::call(FieldReader& block, bool runs_here) {
   const std::string* invalid = invalid_json_of(*input);
   turn().tool_calls.push_back(
       {.id = ids_.of_call(id, name), .name = name, .arguments = invalid != nullptr ? *invalid : json::dump(*input)});
-  if (!runs_here) open_.push_back(id);
+  if (runs_here) return;
+  calls_.push_back(id);
+  open_.insert(id);
 }
 
 // What a server tool gave stands inside the assistant's message: to the model it is a tool's answer, after which the
@@ -215,7 +214,7 @@ void MessageList::call(FieldReader& block, bool runs_here) {
 void MessageList::server_result(FieldReader& block) {
   const std::string& id = needed_string(block, "tool_use_id", "the id of the call that this answers");
   if (!block.ok()) return;
-  if (!called_.contains(id) || std::ranges::find(open_, id) != open_.end()) {
+  if (!called_.contains(id) || open_.contains(id)) {
     return block.fail("tool_use_id", "no server tool call before this block has that id");
   }
   json::Value content = block.any("content") == nullptr ? json::Value() : *block.any("content");
