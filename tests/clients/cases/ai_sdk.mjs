@@ -12,7 +12,8 @@ import { citySchema, expectedCalls, finalToolText, hardThought, hello, helloThou
 
 const quiet = { maxRetries: 0, onError: () => {} };
 
-function providerCases(server, name, model, { reasons = true } = {}) {
+function providerCases(server, name, provider, { reasons = true } = {}) {
+  const model = provider(server.model);
   const toolsOf = (log) => Object.fromEntries(tools.map(({ name: key, description, parameters }) => [
     key, tool({ description, inputSchema: jsonSchema(parameters), execute: (args) => log.run(key, args) })]));
   const checkLoop = (log, text, steps) => {
@@ -64,8 +65,8 @@ function providerCases(server, name, model, { reasons = true } = {}) {
       if (reasons) assert.equal(answer.reasoningText, hardThought);
     },
     async errors() {
-      await assert.rejects(generateText({ model, prompt: 'HELLO', temperature: 77, ...quiet }),
-                           (error) => APICallError.isInstance(error) && error.statusCode === 400 && error.message.length > 10);
+      await assert.rejects(generateText({ model: provider('gpt-none'), prompt: 'HELLO', ...quiet }),
+                           (error) => APICallError.isInstance(error) && error.statusCode === 404 && error.message.includes('gpt-none'));
     },
     async abort() {
       const controller = new AbortController();
@@ -84,17 +85,17 @@ function providerCases(server, name, model, { reasons = true } = {}) {
 }
 
 export default function cases(server) {
-  const { url, model } = server;
+  const { url } = server;
   const apiKey = 'none';
   const compatible = createOpenAICompatible({ name: 'baltoro', baseURL: `${url}/v1`, apiKey, supportsStructuredOutputs: true,
                                               includeUsage: true });
   return {
-    ...providerCases(server, 'compatible', compatible(model)),
-    ...providerCases(server, 'moonshotai', createMoonshotAI({ baseURL: `${url}/v1`, apiKey })(model)),
-    ...providerCases(server, 'openai chat', createOpenAI({ baseURL: `${url}/v1`, apiKey }).chat(model), { reasons: false }),
+    ...providerCases(server, 'compatible', compatible),
+    ...providerCases(server, 'moonshotai', createMoonshotAI({ baseURL: `${url}/v1`, apiKey })),
+    ...providerCases(server, 'openai chat', createOpenAI({ baseURL: `${url}/v1`, apiKey }).chat, { reasons: false }),
     ...(server.serves('/v1/responses')
-      ? providerCases(server, 'openai responses', createOpenAI({ baseURL: `${url}/v1`, apiKey }).responses(model), { reasons: false }) : {}),
+      ? providerCases(server, 'openai responses', createOpenAI({ baseURL: `${url}/v1`, apiKey }).responses, { reasons: false }) : {}),
     ...(server.serves('/v1/messages')
-      ? providerCases(server, 'anthropic', createAnthropic({ baseURL: `${url}/v1`, apiKey })(model)) : {}),
+      ? providerCases(server, 'anthropic', createAnthropic({ baseURL: `${url}/v1`, apiKey })) : {}),
   };
 }

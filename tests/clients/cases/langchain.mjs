@@ -10,7 +10,7 @@ import { citySchema, expectedCalls, finalToolText, hello, jsonAnswer, ToolLog, t
 const textOf = ({ content }) => (typeof content === 'string' ? content
   : content.filter((block) => block.type === 'text').map((block) => block.text).join(''));
 
-function modelCases(server, name, make) {
+function modelCases(server, name, make, structured = { method: 'jsonSchema', strict: true }) {
   const functions = tools.map((tool) => ({ type: 'function', function: tool }));
   async function loop(stream) {
     const log = new ToolLog();
@@ -51,7 +51,7 @@ function modelCases(server, name, make) {
       }
     },
     async 'json schema'() {
-      const answer = await make().withStructuredOutput({ title: 'city', ...citySchema }, { method: 'jsonSchema', strict: true })
+      const answer = await make().withStructuredOutput({ title: 'city', ...citySchema }, structured)
         .invoke('AS-JSON');
       assert.deepEqual(answer, jsonAnswer);
     },
@@ -82,6 +82,6 @@ export default function cases(server) {
   return {
     ...modelCases(server, 'openai', openai({ useResponsesApi: false })),
     ...(server.serves('/v1/responses') ? modelCases(server, 'openai responses', openai({ useResponsesApi: true })) : {}),
-    ...(server.serves('/v1/messages') ? modelCases(server, 'anthropic', anthropic) : {}),
+    ...(server.serves('/v1/messages') ? modelCases(server, 'anthropic', anthropic, { method: 'functionCalling', name: 'city' }) : {}),
   };
 }
