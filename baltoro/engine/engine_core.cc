@@ -112,7 +112,7 @@ void EngineCore::add(RequestId id, Request request) {
   requests_.emplace(id, std::move(state));
   ++num_queued_;
   ++totals_.requests_submitted;
-  if (tier_ != nullptr) tier_->hold(sequence, scheduler_->blocks());
+  if (tier_ != nullptr) tier_->hold(sequence, scheduler_->blocks());  // or not, where memory is short
   if (sequence != nullptr) enter(std::move(sequence));
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <utility>
 
 namespace baltoro::engine {
@@ -36,10 +37,13 @@ void KvTier::on_full(const BlockManager& blocks, BlockId block, const Sequence& 
 
 void KvTier::on_finish(const Sequence& sequence) {
   if (sequence.blocks_cached == 0) return;
-  std::vector<ChainKey> chain;
-  for (const BlockId block : std::span(sequence.blocks).first(static_cast<std::size_t>(sequence.blocks_cached)))
-    chain.push_back(keys_[index_of(block)]);
-  store_->touch(std::move(chain));
+  try {
+    std::vector<ChainKey> chain;
+    for (const BlockId block : std::span(sequence.blocks).first(static_cast<std::size_t>(sequence.blocks_cached)))
+      chain.push_back(keys_[index_of(block)]);
+    store_->touch(std::move(chain));
+  } catch (const std::bad_alloc&) {  // the order in which pages leave is all that suffers
+  }
 }
 
 // Whether the block still holds what that key names.
@@ -58,6 +62,13 @@ PageId KvTier::page_of(const ChainKey& before, const ChainKey& key, std::int64_t
 }
 
 void KvTier::hold(std::unique_ptr<Sequence>& sequence, const BlockManager& blocks) {
+  try {
+    find_pages(sequence, blocks);
+  } catch (const std::bad_alloc&) {  // computed then
+  }
+}
+
+void KvTier::find_pages(std::unique_ptr<Sequence>& sequence, const BlockManager& blocks) {
   const CacheSalt salt = sequence->owner->request.cache_salt;
   const ChainKeys& keys = store_->directory().keys();
   const std::int64_t most = (sequence->length() - 1) / kBlockTokens;  // the last token is always computed
@@ -75,8 +86,8 @@ void KvTier::hold(std::unique_ptr<Sequence>& sequence, const BlockManager& block
   }
   if (held.wanted() == 0) return;
   held.ticket = ++tickets_;
-  held.sequence = std::move(sequence);
   held_.push_back(std::move(held));
+  held_.back().sequence = std::move(sequence);
   ++stats_.requests_restored;
 }
 

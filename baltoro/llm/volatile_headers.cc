@@ -9,16 +9,33 @@ namespace baltoro::llm {
 namespace {
 
 constexpr std::array<std::string_view, 1> kNames = {"x-anthropic-billing-header:"};
+constexpr std::string_view kNameCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+
+// Behind `name=value; name=value; ...` and the line's end. What follows without a line's end, as where a client joins
+// pieces of text, is kept.
+std::string_view behind_attributes(std::string_view text) {
+  for (;;) {
+    const std::size_t start = std::min(text.find_first_not_of(" \t\r"), text.size());
+    const std::size_t end = text.find_first_not_of(kNameCharacters, start);
+    if (end == start || end == std::string_view::npos || text[end] != '=') {
+      text.remove_prefix(start);
+      if (text.starts_with('\n')) text.remove_prefix(1);
+      return text;
+    }
+    const std::size_t stop = std::min(text.find_first_of(";\n", end), text.size());
+    text.remove_prefix(stop + (stop < text.size() && text[stop] == ';' ? 1 : 0));
+  }
+}
 
 }  // namespace
 
 std::string_view without_volatile_headers(std::string_view content) {
   const auto begins = [&](std::string_view name) { return content.starts_with(name); };
-  while (std::any_of(kNames.begin(), kNames.end(), begins)) {
-    const std::size_t end = content.find('\n');
-    content = end == std::string_view::npos ? std::string_view() : content.substr(end + 1);
+  for (;;) {
+    const auto name = std::find_if(kNames.begin(), kNames.end(), begins);
+    if (name == kNames.end()) return content;
+    content = behind_attributes(content.substr(name->size()));
   }
-  return content;
 }
 
 bool strip_volatile_headers(text::Conversation& conversation) {

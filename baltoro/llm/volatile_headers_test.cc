@@ -15,6 +15,12 @@ TEST(VolatileHeaders, OnlyThoseAtTheStartGo) {
   EXPECT_EQ(without_volatile_headers(header + "\r\nYou are"), "You are");
   EXPECT_EQ(without_volatile_headers(header + "\n" + header + "\n\n a\n"), "\n a\n");
   EXPECT_EQ(without_volatile_headers(header), "");
+  EXPECT_EQ(without_volatile_headers(header + "You are; a=b\nrest"), "You are; a=b\nrest");  // joined without a line
+  EXPECT_EQ(without_volatile_headers("x-anthropic-billing-header: cc_version=2\nYou are"), "You are");
+  EXPECT_EQ(without_volatile_headers("x-anthropic-billing-header: v=2 (cli); cch=1; \n\nYou"), "\nYou");
+  EXPECT_EQ(without_volatile_headers("x-anthropic-billing-header:"), "");
+  EXPECT_EQ(without_volatile_headers("x-anthropic-billing-header: a"), "a");
+  EXPECT_EQ(without_volatile_headers("x-anthropic-billing-header: a="), "");
   for (const std::string& kept :
        {std::string(), "You are\n" + header, " " + header, "X" + header,
         std::string("x-anthropic-billing-header without a colon"), std::string("x-anthropic")})
