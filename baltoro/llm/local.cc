@@ -206,9 +206,8 @@ Result<std::unique_ptr<Ticket>> LocalBackend::chat(ChatRequest request, EventSin
   BALTORO_TRY(RenderedPrompt prompt, impl_->memory->render(format, request, render));
   const auto tokens = static_cast<std::int64_t>(prompt.ids.size());
   if (tokens >= impl_->info.max_context_tokens)
-    return invalid("messages",
-                   fmt::format("prompt is too long: {} tokens > {} maximum (context {} less one to answer)", tokens,
-                               impl_->info.max_context_tokens - 1, impl_->info.max_context_tokens));
+    return invalid("messages", fmt::format("prompt is too long: {} tokens > {} maximum (context {} less one to answer)",
+                                           tokens, impl_->info.max_context_tokens - 1, impl_->info.max_context_tokens));
   const bool thinking = request.thinking.value_or(format.default_thinking());
   Sampling sampling = request.sampling;
   if (!sampling.temperature) sampling.temperature = format.default_temperature(thinking);
