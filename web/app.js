@@ -25,6 +25,7 @@ class Page {
   #thread = null;
   #models = [];
   #stuck = true; // the end is in view and stays so
+  #lastTop = 0;
 
   constructor() {
     this.settingsView = new SettingsView(this);
@@ -245,7 +246,11 @@ class Page {
   #scrolling() {
     const scroller = byId('scroller');
     scroller.addEventListener('scroll', () => {
-      this.#stuck = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 48;
+      // Only a move up is the reader's: text that grew since the last move down opens a gap, too.
+      const top = scroller.scrollTop;
+      if (scroller.scrollHeight - top - scroller.clientHeight < 48) this.#stuck = true;
+      else if (top < this.#lastTop) this.#stuck = false;
+      this.#lastTop = top;
       byId('to-end').hidden = this.#stuck;
     }, { passive: true });
     byId('to-end').onclick = () => {

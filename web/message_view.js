@@ -5,6 +5,7 @@ import { Prose, appendPlain } from './prose.js';
 import { ThinkingView, duration } from './thinking_view.js';
 import { ToolCard } from './tool_card.js';
 
+const LONG_CHARS = 1000;
 const number = (value) => value.toLocaleString('en');
 
 // "Prompt 128 (96 cached)", "answer 54 (20 thinking)", "31.0 tokens/s", "first after 0.2 s", as far as known.
@@ -21,7 +22,9 @@ export function describeStats(stats) {
 export class UserView {
   constructor(message) {
     this.message = message;
-    this.text = element('div', { class: 'said', dir: 'auto' });
+    // A long one scrolls, so the keyboard must reach it.
+    const long = message.content.length > LONG_CHARS && { tabindex: '0', role: 'group', 'aria-label': 'Your message' };
+    this.text = element('div', { class: 'said', dir: 'auto', ...long });
     appendPlain(this.text, message.content);
     this.actions = element('div', { class: 'actions' }, copyButton('Copy message', () => message.content));
     this.element = element('article', { class: 'message user', 'aria-label': 'You' }, element('h3', { class: 'unseen' }, 'You'), this.text, this.actions);

@@ -14,7 +14,7 @@ export class ThinkingView {
 
   constructor() {
     this.summary = element('summary');
-    this.body = element('div', { class: 'thinking-body', dir: 'auto' });
+    this.body = element('div', { class: 'thinking-body', dir: 'auto', tabindex: '0', role: 'group', 'aria-label': 'Thinking' });
     this.element = element('details', { class: 'thinking', hidden: true, ontoggle: () => this.render() }, this.summary, this.body);
   }
 

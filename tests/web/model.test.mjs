@@ -50,6 +50,7 @@ test('the bundled model follows its ledger through the page', { skip: skip || (p
     assert.ok(calls >= 3);
     assert.match(text, /\d/);
     assert.match(await page.locator('.stats').last().innerText(), /Prompt \d+ \(\d+ cached\)[^]*Answer \d+[^]*First after/);
+    assert.equal(await page.locator('#to-end').isVisible(), false, 'the end is in view');
     await shot(page, 'ledger');
     settled(page);
   } finally {

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { answered, axe, fits, launch, openPage, say, settled, shot, skip } from './browser.mjs';
-import { HOSTILE, pause, startStandIn } from './stand_in.mjs';
+import { HOSTILE, MARKDOWN, pause, startStandIn } from './stand_in.mjs';
 
 let browser;
 let server;
@@ -452,6 +452,46 @@ check('the theme: system, light, dark, kept', async (page) => {
   assert.equal(await ground(), 'rgb(21, 24, 27)');
   await page.getByRole('button', { name: 'Theme: dark' }).click();
   assert.equal(await ground(), 'rgb(252, 251, 249)');
+});
+
+check('copies what was said, exactly', async (page) => {
+  await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+  const clipboard = () => page.evaluate(() => navigator.clipboard.readText());
+  await say(page, 'essay on ice');
+  await answered(page);
+  await page.getByRole('button', { name: 'Copy code' }).click();
+  assert.equal(await clipboard(), 'def speed(A, n, tau, H):\n    return 2 * A / (n + 1) * tau**n * H   # metres a year\n');
+  await page.getByRole('button', { name: 'Copy answer' }).click();
+  assert.equal(await clipboard(), MARKDOWN);
+  await page.locator('.user').hover();
+  await page.getByRole('button', { name: 'Copy message' }).click();
+  assert.equal(await clipboard(), 'essay on ice');
+  // Pages over plain HTTP from other machines have no clipboard interface.
+  await page.evaluate(() => Object.defineProperty(navigator, 'clipboard', { value: undefined }));
+  await page.getByRole('button', { name: 'Copy code' }).click();
+  await page.locator('.code').getByRole('button', { name: 'Copied' }).waitFor();
+  await page.fill('#prompt', '');
+  await page.press('#prompt', 'Control+v');
+  assert.match(await page.inputValue('#prompt'), /^def speed/);
+});
+
+check('Enter inside an input method does not send', async (page) => {
+  await page.fill('#prompt', 'にほん');
+  await page.locator('#prompt').dispatchEvent('keydown', { key: 'Enter', isComposing: true, bubbles: true, cancelable: true });
+  await page.locator('#prompt').dispatchEvent('keydown', { key: 'Enter', keyCode: 229, bubbles: true, cancelable: true });
+  assert.equal(await page.locator('.user').count(), 0);
+  await page.press('#prompt', 'Enter');
+  assert.equal(await answered(page), 'You said: にほん');
+});
+
+check('a long message and open thinking scroll inside, by keyboard too', async (page) => {
+  await say(page, `think ${'a long message '.repeat(2000)}`);
+  await answered(page);
+  await page.locator('summary').click();
+  await page.locator('.thinking-body', { hasText: 'peaks' }).waitFor();
+  assert.ok(await fits(page));
+  assert.deepEqual(await axe(page), []);
+  await shot(page, 'long-message-1024');
 });
 
 check('axe finds nothing: empty, answered, light, dark', async (page) => {
