@@ -30,6 +30,8 @@ struct ServeOptions {
   int port = 8080;
   std::vector<std::string> api_keys, allow_hosts;
   std::int64_t max_sequences = 32, max_batch_tokens = 512, max_queue = 256, kv_tokens = 0, max_choices = 8;
+  std::int64_t max_queue_tokens = 0;
+  double max_gap_ms = 1000, priority_seconds = 10, request_seconds = 0;
   std::int64_t max_body_mib = 16, max_connections = 4096;
   double drain_seconds = 30, body_seconds = 60, idle_seconds = 75, write_seconds = 30, answer_seconds = 7200;
   bool quiet = false;
@@ -88,6 +90,7 @@ Result<server::ServerOptions> server_options(const ServeOptions& options) {
   out.http.idle_seconds = options.idle_seconds;
   out.http.write_seconds = options.write_seconds;
   out.api.max_answer_seconds = options.answer_seconds;
+  if (options.request_seconds > 0) out.api.call.handling.timeout_seconds = options.request_seconds;
   out.api.allowed_hosts = options.allow_hosts;
   out.api.limits.max_choices = options.max_choices;
   if (!options.quiet) {
@@ -110,6 +113,9 @@ Result<std::unique_ptr<llm::LocalBackend>> open_backend(const ServeOptions& opti
   local.max_sequences = options.max_sequences;
   local.max_batch_tokens = options.max_batch_tokens;
   local.max_queue = options.max_queue;
+  local.max_queue_tokens = options.max_queue_tokens;
+  local.max_gap_seconds = options.max_gap_ms / 1000;
+  local.priority_seconds = options.priority_seconds;
   local.kv_tokens = options.kv_tokens;
   local.script_path = options.script;
   local.prefix_cache = !options.no_prefix_cache;
@@ -165,6 +171,15 @@ void add_limits(CLI::App& app, ServeOptions& options) {
   positive("--max-choices", options.max_choices, "The largest n of a request");
   positive("--max-body-mib", options.max_body_mib, "The largest request body; beyond: 413");
   positive("--max-connections", options.max_connections, "Open connections; beyond: 503");
+  app.add_option("--max-queue-tokens", options.max_queue_tokens,
+                 "Prompt tokens that may wait; beyond: 429 (0: no limit)")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40))
+      ->capture_default_str();
+  app.add_option("--max-gap-ms", options.max_gap_ms,
+                 "Prompts take no more of a step than lets running answers go on after this time (0: no limit)")
+      ->check(CLI::Range(0.0, 1e7))
+      ->capture_default_str()
+      ->type_name("MS");
   app.add_option("--kv-tokens", options.kv_tokens, "Tokens the KV cache holds (0: what memory allows)")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
   const auto time = [&](const char* name, double& value, const char* text) {
@@ -173,6 +188,8 @@ void add_limits(CLI::App& app, ServeOptions& options) {
   time("--drain-seconds", options.drain_seconds, "After SIGTERM: time for what runs");
   time("--body-seconds", options.body_seconds, "Time for a request body to arrive");
   time("--answer-seconds", options.answer_seconds, "Time for a whole answer (0: no limit)");
+  time("--request-seconds", options.request_seconds, "Time for a request that names no timeout (0: no limit)");
+  time("--priority-seconds", options.priority_seconds, "Waiting time that one step of priority is worth");
   time("--idle-seconds", options.idle_seconds, "Time a connection may rest between requests");
   time("--write-seconds", options.write_seconds, "Time a client may leave its answer unread");
 }

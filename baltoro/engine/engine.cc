@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "baltoro/engine/engine.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
@@ -19,6 +21,7 @@ namespace {
 struct Submit {
   RequestId id;
   Request request;
+  double arrival = 0;
 };
 struct Cancel {
   RequestId id;
@@ -46,9 +49,10 @@ struct Engine::Impl {
   void run();
   void take(Message& message);
   void step();
-  void publish(bool all_taken);
+  void publish();
   void note_stepping(const std::vector<Message>& messages);
   void interrupt_if_unwanted();
+  Status check_queue(std::int64_t tokens) const;
 
   const EngineOptions options;
   EngineCore core;  // engine thread only
@@ -58,8 +62,9 @@ struct Engine::Impl {
   std::condition_variable wake, quiet;
   std::vector<Message> inbox;
   std::uint64_t last_id = 0;
-  std::int64_t live = 0, queued = 0;  // requests not ended, and of those the ones not begun
-  std::int64_t unwritten = 0;         // blocks that are to go to disk
+  // Requests not ended, of those the ones not begun, and their prompts' tokens.
+  std::int64_t live = 0, queued = 0, queued_tokens = 0;
+  std::int64_t unwritten = 0;  // blocks that are to go to disk
   bool draining = false, stopping = false;
   bool woken = false;  // KV came from disk or can go there
   EngineStats stats;
@@ -77,7 +82,7 @@ void Engine::Impl::run() {
   for (;;) {
     {
       std::unique_lock lock(mutex);
-      publish(inbox.empty());
+      publish();
       wake.wait(lock, [this] { return stopping || woken || !inbox.empty() || core.runnable(); });
       woken = false;
       messages.swap(inbox);
@@ -111,15 +116,17 @@ void Engine::Impl::interrupt_if_unwanted() {
 }
 
 // Under the mutex. What others added meanwhile is in the inbox and already counted.
-void Engine::Impl::publish(bool all_taken) {
+void Engine::Impl::publish() {
   stats = core.stats();
   live = core.num_requests();
   queued = core.num_queued();
-  if (!all_taken) {
-    const auto waiting = std::count_if(inbox.begin(), inbox.end(),
-                                       [](const Message& message) { return std::holds_alternative<Submit>(message); });
-    live += waiting;
-    queued += waiting;
+  queued_tokens = core.tokens_queued();
+  for (const Message& message : inbox) {
+    const auto* submit = std::get_if<Submit>(&message);
+    if (submit == nullptr) continue;
+    ++live;
+    ++queued;
+    queued_tokens += std::ssize(submit->request.prompt);
   }
   unwritten = stats.disk ? stats.disk->blocks_unwritten : 0;
   if (live == 0) quiet.notify_all();
@@ -129,7 +136,7 @@ void Engine::Impl::take(Message& message) {
   if (auto* submit = std::get_if<Submit>(&message)) {
     // The engine thread's catch, here and in step(): memory that ran out ends work, not the process.
     try {
-      core.add(submit->id, submit->request);
+      core.add(submit->id, submit->request, submit->arrival);
     } catch (...) {
       try {
         refuse(*submit, Errc::kResourceExhausted, "[engine] no memory left to take the request");
@@ -155,6 +162,22 @@ void Engine::Impl::step() {
   } catch (...) {
     core.fail_all(Errc::kInternal, "[engine] a step failed");
   }
+}
+
+// Under the mutex. A prompt longer than max_queue_tokens may wait, but only alone.
+Status Engine::Impl::check_queue(std::int64_t tokens) const {
+  const std::int64_t most = options.max_queue_tokens;
+  const bool many = queued >= options.max_queue;
+  const bool much = most > 0 && queued_tokens > 0 && queued_tokens + tokens > most;
+  if (!many && !much) return {};
+  const std::int64_t done = stats.tokens_prefilled + stats.tokens_decoded;
+  const double token_seconds = done > 0 ? stats.step_seconds_total / static_cast<double>(done) : 0;
+  return Error{.code = Errc::kOverloaded,
+               .message = many ? fmt::format("[engine] the queue is full (current: {} requests, limit: {})", queued,
+                                             options.max_queue)
+                               : fmt::format("[engine] too many tokens wait (current: {}, limit: {}, this prompt: {})",
+                                             queued_tokens, most, tokens),
+               .retry_seconds = static_cast<double>(queued_tokens) * token_seconds};
 }
 
 Engine::Engine(std::unique_ptr<ModelRunner> runner, EngineOptions options, std::unique_ptr<KvStore> store)
@@ -186,11 +209,10 @@ Result<RequestId> Engine::submit(Request request) {
   {
     const std::lock_guard lock(impl_->mutex);
     if (impl_->draining) return Error{Errc::kUnavailable, "[engine] shutting down, no new requests"};
-    if (impl_->queued >= impl_->options.max_queue)
-      return Error{Errc::kOverloaded,
-                   "[engine] the queue is full: " + std::to_string(impl_->options.max_queue) + " requests wait"};
+    BALTORO_TRY_STATUS(impl_->check_queue(std::ssize(request.prompt)));
     id = RequestId{++impl_->last_id};
-    impl_->inbox.emplace_back(Submit{.id = id, .request = std::move(request)});
+    impl_->queued_tokens += std::ssize(request.prompt);
+    impl_->inbox.emplace_back(Submit{.id = id, .request = std::move(request), .arrival = impl_->core.now()});
     ++impl_->live;
     ++impl_->queued;
   }

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 
+#include "baltoro/base/histogram.h"
 #include "baltoro/base/result.h"
 #include "baltoro/engine/kv_store.h"
 #include "baltoro/engine/request.h"
@@ -18,8 +20,13 @@ struct EngineOptions {
   std::int64_t max_batch_tokens = 512;  // tokens a step may hold, prefill and decode together
   std::int64_t max_sequences = 64;      // running choices
   std::int64_t max_queue = 1024;        // waiting requests; beyond: kOverloaded
+  std::int64_t max_queue_tokens = 0;    // prompt tokens of waiting requests, of which one may be longer; 0: no bound
   std::int64_t max_context_tokens = 0;  // prompt + output of one sequence; 0: the model's
   bool prefix_cache = true;             // false: every prompt is computed whole
+  // The time between a running answer's tokens that prompts may stretch a step to; see SchedulerOptions. 0: no bound.
+  double max_gap_seconds = 0;
+  double priority_seconds = 10;        // what one step of priority is worth in waiting time
+  std::function<double()> clock = {};  // seconds; null: the steady clock. For tests
 };
 
 // KV on disk: see KvDirectoryStats and KvTierStats.
@@ -41,9 +48,15 @@ struct EngineStats {
   std::int64_t sequences_running = 0, sequences_waiting = 0;
   std::int64_t sequences_held = 0;  // that wait for KV from disk
   std::int64_t blocks_total = 0, blocks_free = 0, blocks_cached = 0;
+  std::int64_t requests_timed_out = 0;                  // of those failed
+  std::int64_t requests_queued = 0, tokens_queued = 0;  // now: not begun, and their prompts' tokens
   double step_seconds_total = 0;
-  std::optional<model::ExpertStats> experts = {};  // when they are streamed from disk
-  std::optional<KvDiskStats> disk = {};            // with a KV store
+  Histogram queue_seconds{kWaitSeconds};  // from submit to the first computed token
+  Histogram step_seconds{kStepSeconds};   // of each step that had sequences to decode: the gap between their tokens
+  Histogram prompt_tokens{kTokenCounts}, output_tokens{kTokenCounts};  // of each request begun; of each choice ended
+  Histogram batch_tokens{kBatchSizes}, batch_sequences{kBatchSizes};   // of each step
+  std::optional<model::ExpertStats> experts = {};                      // when they are streamed from disk
+  std::optional<KvDiskStats> disk = {};                                // with a KV store
 };
 
 // Continuous batching over one model. One thread owns scheduler and KV; the others send messages.
@@ -57,8 +70,8 @@ class Engine {
 
   // Queues a request; its events come to request.sink. Any thread.
   // kInvalidArgument: empty prompt, ids outside the vocabulary, prompt + 1 over the context, parameters out of range
-  // (the field is named). kResourceExhausted: more KV than the whole cache holds. kOverloaded: the queue is full.
-  // kUnavailable: draining.
+  // (the field is named). kResourceExhausted: more KV than the whole cache holds. kOverloaded: the queue is full,
+  // by requests or tokens, with an estimate of when there is room. kUnavailable: draining.
   Result<RequestId> submit(Request request);
   // Ends a request before the next step; its choices get kCancelled. Unknown ids are ignored. Any thread.
   void cancel(RequestId id);

@@ -2,11 +2,11 @@
 #include "baltoro/engine/engine_core.h"
 
 #include <algorithm>
-#include <chrono>
 #include <new>
 #include <utility>
 
 #include "baltoro/base/check.h"
+#include "baltoro/base/clock.h"
 #include "baltoro/engine/random.h"
 
 namespace baltoro::engine {
@@ -18,7 +18,8 @@ SchedulerOptions scheduler_options(const ModelRunner& runner, const EngineOption
           .max_sequences = options.max_sequences,
           .num_blocks = runner.num_blocks(),
           .prefix_cache = options.prefix_cache,
-          .max_waiting = options.max_queue};
+          .max_waiting = options.max_queue,
+          .max_gap_seconds = options.max_gap_seconds};
 }
 
 RequestLimits request_limits(const ModelRunner& runner, const EngineOptions& options) {
@@ -77,7 +78,9 @@ EngineCore::EngineCore(std::unique_ptr<ModelRunner> runner, const EngineOptions&
       scheduler_options_(scheduler_options(*runner_, options)),
       limits_(request_limits(*runner_, options)),
       sampler_(limits_.vocab_size),
-      seed_counter_(entropy()) {
+      seed_counter_(entropy()),
+      clock_(options.clock ? options.clock : steady_seconds),
+      priority_seconds_(options.priority_seconds) {
   BALTORO_CHECK(scheduler_options_.max_batch_tokens > 0 && scheduler_options_.max_logit_rows > 0 &&
                     scheduler_options_.max_sequences > 0 && scheduler_options_.num_blocks > 0,
                 "an engine needs room for at least one token");
@@ -95,7 +98,7 @@ EngineCore::EngineCore(std::unique_ptr<ModelRunner> runner, const EngineOptions&
   choices_.reserve(static_cast<std::size_t>(scheduler_options_.max_sequences));
 }
 
-void EngineCore::add(RequestId id, Request request) {
+void EngineCore::add(RequestId id, Request request, double arrival) {
   auto state = std::make_unique<RequestState>();
   auto sequence = std::make_unique<Sequence>();
   const auto tokens_prompt = static_cast<std::int64_t>(request.prompt.size());
@@ -104,27 +107,34 @@ void EngineCore::add(RequestId id, Request request) {
   sequence->tokens = std::move(request.prompt);
   sequence->tokens_prompt = tokens_prompt;
   state->id = id;
+  state->tokens_prompt = tokens_prompt;
   state->seed = request.sampling.seed ? *request.sampling.seed : mix64(seed_counter_++);
   state->max_tokens = std::min(request.max_tokens, limits_.max_context_tokens - tokens_prompt);
   state->choices_open = request.n;
   state->ended.resize(static_cast<std::size_t>(request.n));
+  state->arrival = arrival;
+  if (request.timeout_seconds > 0) state->deadline = arrival + request.timeout_seconds;
   state->request = std::move(request);
+  const double deadline = state->deadline;
   requests_.emplace(id, std::move(state));
+  if (deadline > 0 && (earliest_deadline_ == 0 || deadline < earliest_deadline_)) earliest_deadline_ = deadline;
   ++num_queued_;
+  tokens_queued_ += tokens_prompt;
   ++totals_.requests_submitted;
   if (tier_ != nullptr) tier_->hold(sequence, scheduler_->blocks());  // or not, where memory is short
-  if (sequence != nullptr) enter(std::move(sequence));
+  if (sequence != nullptr) enter(std::move(sequence), arrival);
 }
 
-// A sequence whose KV has come from disk is as young as one that came now.
-void EngineCore::enter(std::unique_ptr<Sequence> sequence) {
-  sequence->age = {.arrival = arrivals_++, .choice = 0};
+// A sequence whose KV has come from disk ranks as one that came now: it takes no place that others have had meanwhile.
+void EngineCore::enter(std::unique_ptr<Sequence> sequence, double came) {
+  const double shift = sequence->owner->request.priority * priority_seconds_;
+  sequence->rank = {.due = came + shift, .arrival = arrivals_++, .choice = 0};
   scheduler_->add(std::move(sequence));  // has room for all that the queue lets in
 }
 
 void EngineCore::pump() {
   if (tier_ == nullptr) return;
-  tier_->pump(scheduler_->blocks(), [this](std::unique_ptr<Sequence> sequence) { enter(std::move(sequence)); });
+  tier_->pump(scheduler_->blocks(), [this](std::unique_ptr<Sequence> sequence) { enter(std::move(sequence), now()); });
 }
 
 void EngineCore::set_wake(std::function<void()> wake) {
@@ -144,7 +154,11 @@ void EngineCore::cancel_all() {
 }
 
 bool EngineCore::step() {
-  const auto start = std::chrono::steady_clock::now();
+  step_began_ = now();
+  if (earliest_deadline_ > 0 && step_began_ >= earliest_deadline_) {
+    expire(step_began_);
+    if (idle()) return true;
+  }
   pump();
   const StepPlan& plan = scheduler_->plan();
   if (plan.chunks.empty()) return false;
@@ -156,9 +170,34 @@ bool EngineCore::step() {
   for (const Chunk& chunk : plan.chunks) finish_chunk(chunk);
   retire();
   pump();
-  ++totals_.steps;
-  totals_.step_seconds_total += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  note_step(plan, now() - step_began_);
   return true;
+}
+
+// Ends the requests whose time is over: their KV is free before the next plan.
+void EngineCore::expire(double now) {
+  earliest_deadline_ = 0;
+  for (const auto& [id, state] : requests_) {
+    if (state->deadline == 0) continue;
+    if (now >= state->deadline) {
+      ++totals_.requests_timed_out;
+      end_request(*state, FinishReason::kError, Errc::kTimeout,
+                  state->started ? "[engine] the request's time was over before its answer was complete"
+                                 : "[engine] the request's time was over before it could begin");
+    } else if (earliest_deadline_ == 0 || state->deadline < earliest_deadline_) {
+      earliest_deadline_ = state->deadline;
+    }
+  }
+  retire();
+}
+
+void EngineCore::note_step(const StepPlan& plan, double seconds) {
+  scheduler_->note_step_seconds(seconds);
+  ++totals_.steps;
+  totals_.step_seconds_total += seconds;
+  if (scheduler_->num_decoding() > 0) totals_.step_seconds.observe(seconds);
+  totals_.batch_tokens.observe(static_cast<double>(plan.tokens));
+  totals_.batch_sequences.observe(static_cast<double>(plan.chunks.size()));
 }
 
 Status EngineCore::run_model(const StepPlan& plan) {
@@ -250,7 +289,7 @@ void EngineCore::sample_choices(Sequence& leader, std::span<const float> logits)
 void EngineCore::sample(Sequence& sequence, std::span<const float> logits) {
   RequestState& state = *sequence.owner;
   const Request& request = state.request;
-  const std::int32_t choice = sequence.age.choice;
+  const std::int32_t choice = sequence.rank.choice;
   if (request.make_mask && !sequence.mask_made) {
     sequence.mask = request.make_mask(choice);
     sequence.mask_made = true;
@@ -279,14 +318,15 @@ void EngineCore::append(Sequence& sequence, TokenId token, const Logprobs& logpr
   const auto& stops = state.request.stop_token_ids;
   sequence.tokens.push_back(token);
   TokenEvent event{.request = state.id,
-                   .choice = sequence.age.choice,
+                   .choice = sequence.rank.choice,
                    .token = token,
                    .logprob = logprobs.logprob,
                    .top = logprobs.top,
                    .finish = FinishReason::kNone,
                    .stop_token = {},
                    .error = {},
-                   .tokens_cached = state.tokens_cached};
+                   .tokens_cached = state.tokens_cached,
+                   .queue_seconds = state.queue_seconds};
   if (!state.request.ignore_stop && std::find(stops.begin(), stops.end(), token) != stops.end()) {
     event.finish = FinishReason::kStop;
     event.stop_token = token;
@@ -295,10 +335,12 @@ void EngineCore::append(Sequence& sequence, TokenId token, const Logprobs& logpr
   }
   const bool last = event.finish != FinishReason::kNone;
   if (last) {  // before the call: an exception must not bring a second end
+    totals_.output_tokens.observe(static_cast<double>(sequence.tokens_output()));
     scheduler_->finish(sequence);
     mark_ended(state, event.choice);
   }
   if (state.request.sink->on_token(event) == TokenSink::Next::kStop && !last) {
+    totals_.output_tokens.observe(static_cast<double>(sequence.tokens_output()));
     scheduler_->finish(sequence);
     mark_ended(state, event.choice);
   }
@@ -317,6 +359,7 @@ void EngineCore::end_choice(RequestState& state, std::int32_t choice, FinishReas
     event.choice = choice;
     event.finish = reason;
     event.tokens_cached = state.tokens_cached;
+    event.queue_seconds = state.started ? state.queue_seconds : std::max(0.0, now() - state.arrival);
     if (reason == FinishReason::kError) event.error = {.code = code, .message = std::string(message), .field = {}};
     (void)state.request.sink->on_token(event);
   });
@@ -338,7 +381,10 @@ void EngineCore::mark_ended(RequestState& state, std::int32_t choice) {
 
 void EngineCore::start(RequestState& state) {
   state.started = true;
-  --num_queued_;
+  leave_queue(state);
+  state.queue_seconds = std::max(0.0, step_began_ - state.arrival);
+  totals_.queue_seconds.observe(state.queue_seconds);
+  totals_.prompt_tokens.observe(static_cast<double>(state.tokens_prompt));
   const PrefixMatch& match = state.match;
   ++(match.end == PrefixEnd::kWhole ? totals_.prefix_whole
      : match.end == PrefixEnd::kNew ? totals_.prefix_new
@@ -348,6 +394,11 @@ void EngineCore::start(RequestState& state) {
   guarded(state, [&] { state.request.sink->on_start(match); });
 }
 
+void EngineCore::leave_queue(const RequestState& state) {
+  --num_queued_;
+  tokens_queued_ -= state.tokens_prompt;
+}
+
 void EngineCore::retire() {
   if (!any_ended_) return;
   any_ended_ = false;
@@ -355,7 +406,7 @@ void EngineCore::retire() {
   std::erase_if(requests_, [this](const auto& item) {
     const RequestState& state = *item.second;
     if (state.choices_open > 0) return false;
-    if (!state.started) --num_queued_;
+    if (!state.started) leave_queue(state);
     ++(state.failed      ? totals_.requests_failed
        : state.cancelled ? totals_.requests_cancelled
                          : totals_.requests_finished);
@@ -395,6 +446,8 @@ EngineStats EngineCore::stats() const {
   }
   stats.sequences_running = scheduler_->num_running();
   stats.sequences_waiting = scheduler_->num_waiting();
+  stats.requests_queued = num_queued_;
+  stats.tokens_queued = tokens_queued_;
   stats.blocks_total = scheduler_->blocks().num_blocks();
   stats.blocks_free = scheduler_->blocks().num_free();
   stats.blocks_cached = scheduler_->blocks().num_cached();

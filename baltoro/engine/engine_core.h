@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "baltoro/engine/engine.h"
@@ -24,8 +25,11 @@ class EngineCore {
   EngineCore(std::unique_ptr<ModelRunner> runner, const EngineOptions& options,
              std::unique_ptr<KvStore> store = nullptr);
 
-  // `request` has passed check_request(). May throw std::bad_alloc, and then nothing has changed.
-  void add(RequestId id, Request request);
+  // `request` has passed check_request() and came at `arrival` on the engine's clock. May throw std::bad_alloc, and
+  // then nothing has changed.
+  void add(RequestId id, Request request, double arrival);
+  void add(RequestId id, Request request) { add(id, std::move(request), now()); }
+  double now() const { return clock_(); }
   void cancel(RequestId id);  // now; unknown ids are ignored
   void cancel_all();
   // While on, a step that waits for weights from disk ends, and all its requests as cancelled. Any thread.
@@ -52,11 +56,14 @@ class EngineCore {
   std::int64_t num_requests() const { return static_cast<std::int64_t>(requests_.size()); }
   // Requests of which no token has been computed yet.
   std::int64_t num_queued() const { return num_queued_; }
+  std::int64_t tokens_queued() const { return tokens_queued_; }  // of their prompts
   const RequestLimits& limits() const { return limits_; }
   EngineStats stats() const;
   Status check_integrity() const;
 
  private:
+  void expire(double now);
+  void note_step(const StepPlan& plan, double seconds);
   Status run_model(const StepPlan& plan);
   void finish_chunk(const Chunk& chunk);
   void report_progress(const Sequence& sequence);
@@ -68,7 +75,8 @@ class EngineCore {
   void end_request(RequestState& state, FinishReason reason, Errc code, std::string_view message);
   void mark_ended(RequestState& state, std::int32_t choice);
   void start(RequestState& state);
-  void enter(std::unique_ptr<Sequence> sequence);
+  void enter(std::unique_ptr<Sequence> sequence, double came);
+  void leave_queue(const RequestState& state);
   void retire();
   template <typename Body>
   bool guarded(RequestState& state, const Body& body);
@@ -82,8 +90,12 @@ class EngineCore {
   std::map<RequestId, std::unique_ptr<RequestState>> requests_;
   std::uint64_t arrivals_ = 0;
   std::uint64_t seed_counter_;
-  std::int64_t num_queued_ = 0;
-  EngineStats totals_;  // counters only; preemptions are those of schedulers given up
+  std::int64_t num_queued_ = 0, tokens_queued_ = 0;
+  std::function<double()> clock_;
+  double priority_seconds_;
+  double step_began_ = 0;         // on the clock
+  double earliest_deadline_ = 0;  // of all requests; 0: none
+  EngineStats totals_;            // counters only; preemptions are those of schedulers given up
 
   std::unique_ptr<float[]> logits_;  // [max_logit_rows, V]
   std::vector<std::int32_t> tokens_, positions_, sequences_, logit_rows_;

@@ -58,6 +58,8 @@ Status check_request(const Request& request, const RequestLimits& limits) {
                                          limits.max_context_tokens - 1, limits.max_context_tokens, tokens_prompt));
   BALTORO_TRY_STATUS(check_ids("prompt", request.prompt, limits.vocab_size));
   BALTORO_TRY_STATUS(check_ids("stop_token_ids", request.stop_token_ids, limits.vocab_size));
+  BALTORO_TRY_STATUS(check_range("priority", request.priority, -1000, 1000));
+  BALTORO_TRY_STATUS(check_range("timeout", request.timeout_seconds, 0, 1e9));
   BALTORO_TRY_STATUS(check_range("n", request.n, 1, static_cast<double>(limits.max_choices)));
   BALTORO_TRY_STATUS(check_range("top_logprobs", request.top_logprobs, 0, 20));
   BALTORO_TRY_STATUS(check_sampling(request.sampling, limits.vocab_size));

@@ -90,6 +90,7 @@ struct TokenEvent {
   std::optional<TokenId> stop_token;  // kStop: the stop id that ended it, itself also in `token`
   Error error;                        // kError only
   std::int64_t tokens_cached = 0;     // prompt tokens served from KV of earlier work
+  double queue_seconds = 0;           // from submit to its first computed token; of one that never began, till now
 };
 
 // Where a request's events go. Called on the engine thread, one call at a time, in order for each choice; must not
@@ -122,6 +123,8 @@ struct Request {
   bool echo_logprobs = false;     // also report the prompt's own log-probabilities (Completions echo)
   bool ignore_stop = false;       // run to max_tokens: benchmarks
   CacheSalt cache_salt;
+  std::int32_t priority = 0;      // lower is sooner: each step is worth EngineOptions::priority_seconds of waiting
+  double timeout_seconds = 0;     // from submit to the last event, looked at between steps; 0: none. Then: kTimeout
   std::function<std::unique_ptr<TokenMask>(std::int32_t choice)> make_mask;  // null: unconstrained
   std::shared_ptr<TokenSink> sink;
 };

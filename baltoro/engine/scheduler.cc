@@ -9,7 +9,13 @@
 namespace baltoro::engine {
 namespace {
 
-bool older(const Sequence* a, const Sequence* b) { return a->age < b->age; }
+bool before(const Sequence* a, const Sequence* b) { return a->rank < b->rank; }
+
+// Where `sequence` belongs in a list ordered by rank.
+auto place_of(std::vector<std::unique_ptr<Sequence>>& list, const Sequence& sequence) {
+  return std::upper_bound(list.begin(), list.end(), sequence.rank,
+                          [](const Rank& rank, const auto& other) { return rank < other->rank; });
+}
 
 std::int64_t slots_of(const Sequence& sequence) { return sequence.stands_for_all ? sequence.owner->request.n : 1; }
 
@@ -31,51 +37,66 @@ Scheduler::Scheduler(SchedulerOptions options) : options_(options), blocks_(opti
   grants_.reserve(sequences);
 }
 
-void Scheduler::add(std::unique_ptr<Sequence> sequence) { waiting_.push_back(std::move(sequence)); }
+void Scheduler::add(std::unique_ptr<Sequence> sequence) {
+  sequence->lined_up_step = step_;
+  waiting_.insert(place_of(waiting_, *sequence), std::move(sequence));
+}
 
 const StepPlan& Scheduler::plan() {
   plan_.chunks.clear();
   plan_.copies.clear();
   plan_.tokens = plan_.logit_rows = 0;
   ++step_;
-  const std::int64_t most = std::min(options_.max_batch_tokens, options_.max_logit_rows);
-  const std::int64_t preemptions = preemptions_;
-  plan_decodes(decode_share(most));
-  if (preemptions_ == preemptions) admit();  // else what was just taken back would be given away again
+  admit();  // first: it may preempt, and nothing that is planned may go; it leaves decodes the blocks of this step
+  plan_decodes(decode_share());
   plan_prefills();
   // Nothing yet: all that run are decodes, and those tried found no block and went back. One of the rest will.
-  while (plan_.chunks.empty() && !running_.empty()) plan_decodes(most);
+  while (plan_.chunks.empty() && !running_.empty())
+    plan_decodes(std::min(options_.max_batch_tokens, options_.max_logit_rows));
   return plan_;
 }
 
-// While prompts wait, decodes leave a quarter of the step to them, or every other step where there is only one place.
-std::int64_t Scheduler::decode_share(std::int64_t whole) const {
-  const bool prompts = !waiting_.empty() || std::any_of(running_.begin(), running_.end(), [](const auto& sequence) {
-    return sequence->tokens_remaining() > 1;
-  });
-  if (!prompts) return whole;
-  if (whole == 1) return static_cast<std::int64_t>(step_ % 2);
-  return whole - std::max<std::int64_t>(1, whole / 4);
+// While prompts wait, decodes leave a quarter of the step's tokens to them, and a logit row to each prompt as long as
+// that is not over a quarter too; every other step where there is only one place.
+std::int64_t Scheduler::decode_share() const {
+  const std::int64_t tokens = options_.max_batch_tokens, rows = options_.max_logit_rows;
+  std::int64_t prompts = std::ssize(waiting_);
+  for (const auto& sequence : running_) prompts += sequence->tokens_remaining() > 1 ? 1 : 0;
+  if (prompts == 0) return std::min(tokens, rows);
+  if (std::min(tokens, rows) == 1) return static_cast<std::int64_t>(step_ % 2);
+  const auto quarter = [](std::int64_t whole) { return std::max<std::int64_t>(1, whole / 4); };
+  return std::min(tokens - quarter(tokens), rows - std::min(prompts, quarter(rows)));
+}
+
+// Tokens that prompts may have of this step. Where decodes take turns, all turns together are held within the gap.
+std::int64_t Scheduler::prefill_budget() const {
+  const std::int64_t room = options_.max_batch_tokens - plan_.tokens;
+  if (options_.max_gap_seconds <= 0 || num_decoding_ == 0) return room;
+  const std::int64_t turns = plan_.tokens == 0 ? 1 : (num_decoding_ + plan_.tokens - 1) / plan_.tokens;
+  const double seconds = options_.max_gap_seconds / static_cast<double>(turns);
+  const std::int64_t within = pace_.tokens_within(seconds, options_.max_batch_tokens) - plan_.tokens;
+  return std::min(room, std::max(within, options_.min_prefill_tokens));
 }
 
 void Scheduler::plan_decodes(std::int64_t most) {
   picked_.clear();
   for (const auto& sequence : running_)
     if (sequence->tokens_remaining() == 1) picked_.push_back(sequence.get());
+  num_decoding_ = std::ssize(picked_);
   if (static_cast<std::int64_t>(picked_.size()) > most) {
     std::sort(picked_.begin(), picked_.end(), [](const Sequence* a, const Sequence* b) {
-      return a->last_step != b->last_step ? a->last_step < b->last_step : older(a, b);
+      return a->last_step != b->last_step ? a->last_step < b->last_step : before(a, b);
     });
     picked_.resize(static_cast<std::size_t>(most));
-    std::sort(picked_.begin(), picked_.end(), older);
+    std::sort(picked_.begin(), picked_.end(), before);
   }
-  // Oldest first: whoever is preempted for one of these comes later in the list.
+  // By rank: whoever is preempted for one of these comes later in the list.
   for (Sequence* sequence : picked_)
     if (sequence->state == SequenceState::kRunning && room_for_next(*sequence)) append_chunk(*sequence, 1);
 }
 
-// Makes sure that the block of the next row is this sequence's alone. False: it was itself the youngest and has been
-// preempted.
+// Makes sure that the block of the next row is this sequence's alone. False: it was itself the last in rank and has
+// been preempted.
 bool Scheduler::room_for_next(Sequence& sequence) {
   const auto index = static_cast<std::size_t>(sequence.tokens_computed / kBlockTokens);
   const bool grow = index == sequence.blocks.size();
@@ -91,13 +112,13 @@ bool Scheduler::room_for_next(Sequence& sequence) {
       }
       return true;
     }
-    preempt_youngest();
+    BALTORO_CHECK(running_.size() > 1, "one sequence always fits: submit refuses those that would not");
+    preempt_last();
   }
   return false;
 }
 
-void Scheduler::preempt_youngest() {
-  BALTORO_CHECK(running_.size() > 1, "one sequence always fits: submit refuses those that would not");
+void Scheduler::preempt_last() {
   std::unique_ptr<Sequence> sequence = std::move(running_.back());
   running_.pop_back();
   blocks_.release_all(sequence->blocks);
@@ -105,21 +126,46 @@ void Scheduler::preempt_youngest() {
   sequence->blocks_cached = 0;
   sequence->state = SequenceState::kWaiting;
   sequence->owner->preempted = true;
-  waiting_.insert(waiting_.begin(), std::move(sequence));
+  sequence->lined_up_step = step_;
+  waiting_.insert(place_of(waiting_, *sequence), std::move(sequence));
   ++preemptions_;
 }
 
-// First come, first served: a large prompt at the head is not overtaken for ever by small ones.
+// In line: a large prompt at its head is not overtaken for ever by small ones.
 void Scheduler::admit() {
-  std::int64_t slots = options_.max_sequences;
-  for (const auto& sequence : running_) slots -= slots_of(*sequence);
-  auto next = waiting_.begin();
-  for (; next != waiting_.end() && slots_of(**next) <= slots && start(**next); ++next) {
-    slots -= slots_of(**next);
-    (*next)->state = SequenceState::kRunning;
-    running_.push_back(std::move(*next));
+  while (!waiting_.empty()) {
+    std::int64_t slots = options_.max_sequences;
+    for (const auto& sequence : running_) slots -= slots_of(*sequence);
+    Sequence& next = *waiting_.front();
+    if (slots_of(next) > slots || !start(next)) {
+      if (!make_room(next, slots)) return;
+      if (!start(next)) return;
+    }
+    next.state = SequenceState::kRunning;
+    next.admitted_step = step_;
+    std::unique_ptr<Sequence> admitted = std::move(waiting_.front());
+    waiting_.erase(waiting_.begin());
+    running_.insert(place_of(running_, *admitted), std::move(admitted));
   }
-  waiting_.erase(waiting_.begin(), next);
+}
+
+// Preempts the last running sequences if they rank behind `sequence` and it can start in their place; else changes
+// nothing. `slots`: those free now. Blocks that others share too are not counted on.
+bool Scheduler::make_room(const Sequence& sequence, std::int64_t slots) {
+  std::int64_t victims = 0, blocks = blocks_.num_available();
+  const auto enough = [&] {
+    return slots >= slots_of(sequence) && blocks >= blocks_for(sequence.length()) + num_running() - victims;
+  };
+  while (!enough()) {
+    if (victims == num_running()) return false;
+    const Sequence& victim = *running_[running_.size() - 1 - static_cast<std::size_t>(victims)];
+    if (!(sequence.rank < victim.rank)) return false;
+    slots += slots_of(victim);
+    blocks += std::ranges::count_if(victim.blocks, [&](BlockId block) { return !blocks_.is_shared(block); });
+    ++victims;
+  }
+  for (; victims > 0; --victims) preempt_last();
+  return true;
 }
 
 // Takes the blocks of all tokens, leaving one for each running sequence, which may want it in a step soon.
@@ -213,11 +259,12 @@ void Scheduler::plan_prefills() {
     picked_.push_back(sequence.get());
   }
   if (picked_.empty()) return;
-  const std::int64_t budget = options_.max_batch_tokens - plan_.tokens;
+  const std::int64_t budget = prefill_budget();
   const std::int64_t oldest_share = std::min((budget + 1) / 2, picked_[0]->tokens_remaining());
   std::int64_t left = budget - oldest_share;
   std::sort(picked_.begin() + 1, picked_.end(), [](const Sequence* a, const Sequence* b) {
-    return a->tokens_remaining() != b->tokens_remaining() ? a->tokens_remaining() < b->tokens_remaining() : older(a, b);
+    const auto key = [](const Sequence* s) { return std::pair(s->owner->request.priority, s->tokens_remaining()); };
+    return key(a) != key(b) ? key(a) < key(b) : before(a, b);
   });
   grants_.push_back(oldest_share);
   for (std::size_t i = 1; i < picked_.size(); ++i) {
@@ -268,7 +315,8 @@ void Scheduler::cache_full_blocks(Sequence& sequence) {
 Sequence& Scheduler::fork(const Sequence& leader, std::int32_t choice) {
   auto sequence = std::make_unique<Sequence>();
   sequence->owner = leader.owner;
-  sequence->age = {.arrival = leader.age.arrival, .choice = choice};
+  sequence->rank = leader.rank;
+  sequence->rank.choice = choice;
   sequence->state = SequenceState::kRunning;
   sequence->tokens.reserve(leader.tokens.capacity());
   sequence->tokens = leader.tokens;
@@ -278,9 +326,8 @@ Sequence& Scheduler::fork(const Sequence& leader, std::int32_t choice) {
   sequence->blocks = leader.blocks;
   sequence->blocks_cached = leader.blocks_cached;
   sequence->last_step = leader.last_step;
-  const auto place = std::upper_bound(running_.begin(), running_.end(), sequence->age,
-                                      [](const Age& age, const auto& other) { return age < other->age; });
-  Sequence& forked = **running_.insert(place, std::move(sequence));
+  sequence->admitted_step = leader.admitted_step;
+  Sequence& forked = **running_.insert(place_of(running_, *sequence), std::move(sequence));
   for (BlockId block : forked.blocks) blocks_.acquire(block);
   return forked;
 }
@@ -300,15 +347,25 @@ void Scheduler::sweep() {
   std::erase_if(waiting_, finished);
 }
 
+// Sequences in a list are ordered, and nobody was let in while one that ranks before it waited.
+Status Scheduler::check_order() const {
+  const auto ordered = [](const auto& list) {
+    return std::ranges::is_sorted(list, [](const auto& a, const auto& b) { return a->rank < b->rank; });
+  };
+  if (!ordered(running_) || !ordered(waiting_)) return Error{Errc::kInternal, "[scheduler] the order is broken"};
+  for (const auto& waits : waiting_)
+    for (const auto& runs : running_)
+      if (waits->rank < runs->rank && runs->admitted_step > waits->lined_up_step)
+        return Error{Errc::kInternal, "[scheduler] a waiting sequence was overtaken"};
+  return {};
+}
+
 Status Scheduler::check_integrity() const {
+  BALTORO_TRY_STATUS(check_order());
   std::vector<std::span<const BlockId>> chains;
   std::int64_t slots = 0;
-  const Age* last = nullptr;
   const auto check = [&](const Sequence& sequence, SequenceState state) -> Status {
     if (sequence.state != state) return Error{Errc::kInternal, "[scheduler] a sequence is on the wrong list"};
-    if (last != nullptr && !(*last < sequence.age))
-      return Error{Errc::kInternal, "[scheduler] the order of age is broken"};
-    last = &sequence.age;
     chains.emplace_back(sequence.blocks);
     if (state == SequenceState::kWaiting && (!sequence.blocks.empty() || sequence.tokens_computed != 0))
       return Error{Errc::kInternal, "[scheduler] a waiting sequence holds blocks"};

@@ -18,7 +18,7 @@ class Bench {
     owners_.back()->max_tokens = max_tokens;
     auto sequence = std::make_unique<Sequence>();
     sequence->owner = owners_.back().get();
-    sequence->age = {.arrival = owners_.size(), .choice = 0};
+    sequence->rank = {.arrival = owners_.size(), .choice = 0};
     sequence->tokens.assign(static_cast<std::size_t>(prompt), 0);
     sequence->tokens[0] = first;  // distinct prompts share nothing
     sequence->tokens_prompt = prompt;

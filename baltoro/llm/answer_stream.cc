@@ -181,7 +181,11 @@ void AnswerStream::finish(std::int32_t choice, const engine::TokenEvent& event) 
   }
   if (!state.cut) flush_text(choice);
   if (options_.on_turn) report_turn(state, event);
-  Finished finished{.reason = finish_of(event.finish), .stop_string = {}, .usage = state.usage, .error = event.error};
+  Finished finished{.reason = finish_of(event.finish),
+                    .stop_string = {},
+                    .usage = state.usage,
+                    .error = event.error,
+                    .queue_seconds = event.queue_seconds};
   const bool called = state.parser != nullptr && state.parser->saw_tool_calls();
   if (state.cut && finished.reason != Finish::kError) {
     finished.reason = Finish::kStop;

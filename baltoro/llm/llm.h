@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "baltoro/base/histogram.h"
 #include "baltoro/base/json.h"
 #include "baltoro/base/result.h"
 #include "baltoro/text/message.h"
@@ -140,6 +141,7 @@ struct Finished {
   std::optional<std::string> stop_string;  // the stop string that ended it
   Usage usage;                             // this choice's; tokens_prompt is the shared prompt's
   Error error;                             // kError
+  double queue_seconds = 0;                // from the request to the start of its work
 };
 struct Event {
   std::int32_t choice = 0;
@@ -170,6 +172,11 @@ struct ModelInfo {
 
 // Gauges and counters that a backend offers, name -> value, in Prometheus spelling without prefix.
 using BackendMetrics = std::vector<std::pair<std::string, double>>;
+struct BackendHistogram {
+  std::string name;  // in the same spelling
+  std::string help;
+  Histogram values;
+};
 
 // Something that answers. Implementations: local.h (engine + text), scripted.h (fixed answers, for tests).
 class Backend {
@@ -182,6 +189,7 @@ class Backend {
   virtual Result<std::int64_t> count_tokens(const ChatRequest& request) = 0;
   virtual ModelInfo model() const = 0;
   virtual BackendMetrics metrics() const = 0;
+  virtual std::vector<BackendHistogram> histograms() const { return {}; }
   // Refuses new work, waits for the running to end up to the deadline, then cancels it.
   virtual void drain(double deadline_seconds) = 0;
 };

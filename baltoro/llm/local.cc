@@ -55,8 +55,8 @@ struct LocalBackend::Impl {
   void start(std::unique_ptr<engine::ModelRunner> runner);
   Result<text::RenderOptions> prepare(ChatRequest& request) const;
   Result<std::vector<std::int32_t>> completion_prompt(const CompletionRequest& request) const;
-  engine::Request engine_request(std::vector<std::int32_t> prompt, const Sampling& sampling,
-                                 const Limits& limits) const;
+  engine::Request engine_request(std::vector<std::int32_t> prompt, const Sampling& sampling, const Limits& limits,
+                                 const Handling& handling) const;
   std::vector<std::int32_t> stop_ids(const Limits& limits) const;
   Result<std::unique_ptr<Ticket>> submit(engine::Request request, AnswerStreamOptions stream);
 };
@@ -117,8 +117,11 @@ void LocalBackend::Impl::start(std::unique_ptr<engine::ModelRunner> runner) {
                                             engine::EngineOptions{.max_batch_tokens = options.max_batch_tokens,
                                                                   .max_sequences = options.max_sequences,
                                                                   .max_queue = options.max_queue,
+                                                                  .max_queue_tokens = options.max_queue_tokens,
                                                                   .max_context_tokens = info.max_context_tokens,
-                                                                  .prefix_cache = options.prefix_cache},
+                                                                  .prefix_cache = options.prefix_cache,
+                                                                  .max_gap_seconds = options.max_gap_seconds,
+                                                                  .priority_seconds = options.priority_seconds},
                                             memory->take_store());
 }
 
@@ -158,8 +161,10 @@ std::vector<std::int32_t> LocalBackend::Impl::stop_ids(const Limits& limits) con
 }
 
 engine::Request LocalBackend::Impl::engine_request(std::vector<std::int32_t> prompt, const Sampling& sampling,
-                                                   const Limits& limits) const {
+                                                   const Limits& limits, const Handling& handling) const {
   engine::Request request;
+  request.priority = handling.priority;
+  request.timeout_seconds = handling.timeout_seconds.value_or(0);
   const std::int64_t room = info.max_context_tokens - static_cast<std::int64_t>(prompt.size());
   request.prompt = std::move(prompt);
   request.sampling = {.temperature = sampling.temperature.value_or(1.0f),
@@ -234,7 +239,7 @@ Result<std::unique_ptr<Ticket>> LocalBackend::complete(CompletionRequest request
     const auto* as_text = std::get_if<std::string>(&request.prompt);
     stream.echo = as_text != nullptr ? *as_text : impl_->tokenizer->decode(prompt);
   }
-  engine::Request work = impl_->engine_request(std::move(prompt), request.sampling, request.limits);
+  engine::Request work = impl_->engine_request(std::move(prompt), request.sampling, request.limits, request.handling);
   work.echo_logprobs = echo_logprobs;
   work.cache_salt = salt_of(request.cache_scope);
   return impl_->submit(std::move(work), std::move(stream));
@@ -272,6 +277,9 @@ BackendMetrics LocalBackend::metrics() const {
   add("steps_total", s.steps);
   add("step_seconds_total", s.step_seconds_total);
   add("preemptions_total", s.preemptions);
+  add("requests_timed_out_total", s.requests_timed_out);
+  add("requests_queued", s.requests_queued);
+  add("tokens_queued", s.tokens_queued);
   add("sequences_running", s.sequences_running);
   add("sequences_waiting", s.sequences_waiting);
   add("math_fast", impl_->options.math == model::Math::kFast ? 1 : 0);
@@ -298,6 +306,16 @@ BackendMetrics LocalBackend::metrics() const {
   add("expert_reader_io_uring", experts.io_uring ? 1 : 0);
   add("expert_reader_direct", experts.direct ? 1 : 0);
   return metrics;
+}
+
+std::vector<BackendHistogram> LocalBackend::histograms() const {
+  const engine::EngineStats s = impl_->engine->stats();
+  return {{"queue_seconds", "From a request's arrival to the start of its work", s.queue_seconds},
+          {"step_seconds", "Duration of steps with running answers: the gap between their tokens", s.step_seconds},
+          {"prompt_tokens", "Prompt tokens of each request begun", s.prompt_tokens},
+          {"output_tokens", "Tokens of each answer", s.output_tokens},
+          {"batch_tokens", "Tokens of each step", s.batch_tokens},
+          {"batch_sequences", "Sequences of each step", s.batch_sequences}};
 }
 
 void LocalBackend::drain(double deadline_seconds) { impl_->engine->drain(deadline_seconds); }

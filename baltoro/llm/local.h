@@ -27,6 +27,9 @@ struct LocalOptions {
   std::int64_t max_sequences = 32;      // choices that run at once
   std::int64_t max_batch_tokens = 512;  // tokens a step may hold
   std::int64_t max_queue = 1024;        // requests that wait; beyond: kOverloaded
+  std::int64_t max_queue_tokens = 0;    // prompt tokens of those; 0: no bound
+  double max_gap_seconds = 1;           // to which a step with running answers may be stretched by prompts; 0: no bound
+  double priority_seconds = 10;         // of waiting that a step of priority is worth
   // Positions the KV cache holds, all conversations and what is kept of earlier ones together. 0: as many as
   // max_sequences full contexts, or half of the memory that weights leave free if that is less, but one whole context.
   std::int64_t kv_tokens = 0;
@@ -80,6 +83,7 @@ class LocalBackend final : public Backend {
   // The engine's counters (..._total) and gauges; with memory_bytes also those of the experts read from disk, where
   // expert_read_bytes_total / expert_read_seconds_total is the disk's rate.
   BackendMetrics metrics() const override;
+  std::vector<BackendHistogram> histograms() const override;
   void drain(double deadline_seconds) override;
 
  private:

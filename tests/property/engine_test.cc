@@ -38,6 +38,7 @@ struct Recorder final : TokenSink {
     }
     choice.finish = event.finish;
     choice.ended = event.finish != FinishReason::kNone;
+    timed_out |= event.error.code == Errc::kTimeout;
     tokens_cached = event.tokens_cached;
     const auto count = static_cast<std::int64_t>(choice.tokens.size());
     if (count == throw_at && event.finish == FinishReason::kNone) throw std::runtime_error("a sink that fails");
@@ -58,6 +59,7 @@ struct Recorder final : TokenSink {
 
   std::vector<Choice> choices;
   std::vector<TokenLogprob> echoed;
+  bool timed_out = false;
   std::int64_t prefilled = 0, tokens_cached = 0, throw_at = -1, stop_at = -1;
 };
 
@@ -105,7 +107,11 @@ class World {
     auto runner = std::make_unique<PrefixRunner>(model_, &log_);
     core_ = std::make_unique<EngineCore>(
         std::move(runner),
-        EngineOptions{.max_batch_tokens = pick(1, 200), .max_sequences = pick(1, 7), .max_queue = 100});
+        EngineOptions{.max_batch_tokens = pick(1, 200),
+                      .max_sequences = pick(1, 7),
+                      .max_queue = 100,
+                      .max_gap_seconds = pick(0, 2) == 0 ? 0.0 : static_cast<double>(pick(1, 40)) / 10,
+                      .clock = [this] { return now_; }});
     for (int i = 0; i < 3; ++i) stems_.push_back(random_tokens(pick(1, 200)));
   }
 
@@ -114,6 +120,8 @@ class World {
       const auto dice = pick(1, 100);
       if (dice <= 12) submit();
       if (dice == 13 && !live_.empty()) cancel();
+      if (dice == 14) now_ += 10;
+      now_ += 0.01 * static_cast<double>(pick(1, 100));
       core_->step();
       ASSERT_NO_FATAL_FAILURE(check());
       remember();
@@ -179,6 +187,8 @@ class World {
     request.logprobs = pick(0, 3) == 0;
     request.top_logprobs = request.logprobs ? static_cast<std::int32_t>(pick(0, 5)) : 0;
     request.echo_logprobs = pick(0, 5) == 0;
+    if (pick(0, 2) == 0) request.priority = static_cast<std::int32_t>(pick(-3, 3));
+    if (pick(0, 15) == 0) request.timeout_seconds = static_cast<double>(pick(1, 400));
     return request;
   }
 
@@ -222,7 +232,8 @@ class World {
   void compare(const Work& work) {
     bool failed = false;
     for (const Choice& got : work.recorder->choices) failed |= got.finish == FinishReason::kError;
-    EXPECT_TRUE(!failed || work.recorder->throw_at > 0);
+    EXPECT_TRUE(!failed || work.recorder->throw_at > 0 || work.recorder->timed_out);
+    EXPECT_TRUE(!work.recorder->timed_out || work.request.timeout_seconds > 0);
     for (std::int32_t c = 0; c < work.request.n; ++c) {
       const Choice& got = work.recorder->choices[static_cast<std::size_t>(c)];
       Choice want = alone(work.request, c, core_->limits(), work.recorder->stop_at);
@@ -252,7 +263,7 @@ class World {
       return;
     }
     const auto& prompt = work.request.prompt;
-    EXPECT_TRUE(work.cancelled || work.recorder->echoed.size() == prompt.size() - 1);
+    EXPECT_TRUE(work.cancelled || work.recorder->timed_out || work.recorder->echoed.size() == prompt.size() - 1);
     Sampler sampler(model_.vocab_size);
     for (std::size_t i = 0; i < work.recorder->echoed.size(); ++i) {
       const auto logits = PrefixRunner::logits_after(std::span(prompt).first(i + 1), model_.vocab_size);
@@ -261,6 +272,7 @@ class World {
     }
   }
 
+  double now_ = 0;
   std::mt19937_64 random_;
   PrefixRunnerOptions model_;
   PrefixRunnerLog log_;
@@ -272,7 +284,7 @@ class World {
 
 TEST(EngineProperty, RandomOperationsKeepEveryStreamAndInvariant) {
   std::int64_t streams = 0, tokens = 0, preemptions = 0, cached = 0, copies = 0, cancelled = 0, failed = 0,
-               submitted = 0, partial = 0;
+               submitted = 0, partial = 0, timed_out = 0;
   for (std::uint64_t seed = 1; seed <= 120; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     World world(seed);
@@ -286,6 +298,7 @@ TEST(EngineProperty, RandomOperationsKeepEveryStreamAndInvariant) {
     copies += world.log().copies;
     cancelled += stats.requests_cancelled;
     failed += stats.requests_failed;
+    timed_out += stats.requests_timed_out;
     submitted += stats.requests_submitted;
     partial += world.partial;
   }
@@ -301,6 +314,7 @@ TEST(EngineProperty, RandomOperationsKeepEveryStreamAndInvariant) {
   EXPECT_GT(partial, 500);
   EXPECT_GT(cancelled, 50);
   EXPECT_GT(failed, 50);
+  EXPECT_GT(timed_out, 20);
 }
 
 }  // namespace
