@@ -46,6 +46,7 @@ void note(text::Message& said, const text::ParsedEvent& event) {
 AnswerStream::AnswerStream(AnswerStreamOptions options) : options_(std::move(options)) {
   const text::Conversation none;
   const text::Conversation& conversation = options_.conversation == nullptr ? none : *options_.conversation;
+  const auto history = CallCounter::count(conversation);
   options_.conversation = nullptr;
   for (std::int32_t i = 0; i < options_.n; ++i) {
     choices_.push_back(
@@ -53,7 +54,9 @@ AnswerStream::AnswerStream(AnswerStreamOptions options) : options_(std::move(opt
          .detokenizer = options_.make_parser ? nullptr : std::make_unique<text::Detokenizer>(options_.tokenizer),
          .stop = StopStrings(options_.stop),
          .tool_ids = text::ToolIdMap(conversation),
-         .usage = {.tokens_prompt = options_.tokens_prompt}});
+         .usage = {.tokens_prompt = options_.tokens_prompt},
+         .calls = CallCounter(history),
+         .circles = options_.stop_repetition ? std::make_unique<RepetitionWatch>() : nullptr});
   }
   options_.make_parser = nullptr;  // what it refers to may go
 }
@@ -99,6 +102,7 @@ engine::TokenSink::Next AnswerStream::on_token(const engine::TokenEvent& event) 
         send(event.choice, std::move(delta));
       }
       take_token(event.choice, *event.token);
+      watch_circles(choice, *event.token);
     }
   }
   if (event.finish == engine::FinishReason::kNone && !choice.cut) return Next::kContinue;
@@ -129,6 +133,13 @@ void AnswerStream::take_token(std::int32_t choice, std::int32_t token) {
   take_parsed(choice);
 }
 
+// The arguments of a call may well repeat: a file can.
+void AnswerStream::watch_circles(Choice& state, std::int32_t token) {
+  if (state.circles == nullptr || state.cut) return;
+  if (state.parser != nullptr && state.parser->saw_tool_calls()) return;
+  state.cut = state.looped = state.circles->push(token);
+}
+
 void AnswerStream::take_parsed(std::int32_t choice) {
   Choice& state = choices_[static_cast<std::size_t>(choice)];
   for (text::ParsedEvent& event : parsed_) {
@@ -145,12 +156,15 @@ void AnswerStream::take_parsed(std::int32_t choice) {
       std::string id = state.tool_ids.assign(call->id, call->name);
       state.renamed |= !call->id.empty() && call->id != id;
       if (options_.on_turn && !call->id.empty()) state.sampled.call_ids.push_back(id);
+      state.calls.begin(call->name);
       send(choice, ToolCallBegin{.index = call->index, .id = std::move(id), .name = std::move(call->name)});
     } else if (auto* arguments = std::get_if<text::ParsedCallArguments>(&event)) {
+      state.calls.arguments(arguments->text);
       send(choice, ToolCallArguments{.index = arguments->index, .text = std::move(arguments->text)});
     } else if (const auto* end = std::get_if<text::ParsedCallEnd>(&event)) {
       send(choice, ToolCallEnd{.index = end->index});
-      state.cut = options_.one_call_only;
+      state.looped = state.calls.end() > options_.max_identical_calls && options_.max_identical_calls > 0;
+      state.cut = options_.one_call_only || state.looped;
     }
   }
 }
@@ -181,6 +195,7 @@ void AnswerStream::finish(std::int32_t choice, const engine::TokenEvent& event) 
   }
   if (!state.cut) flush_text(choice);
   if (options_.on_turn) report_turn(state, event);
+  state.usage.identical_calls = state.calls.most();
   Finished finished{.reason = finish_of(event.finish),
                     .stop_string = {},
                     .usage = state.usage,
@@ -191,6 +206,10 @@ void AnswerStream::finish(std::int32_t choice, const engine::TokenEvent& event) 
     finished.reason = Finish::kStop;
     finished.stop_string = state.stop.matched();
   }
+  if (state.looped && finished.reason == Finish::kStop) {
+    finished.reason = Finish::kRepetition;
+    finished.stop_string.reset();
+  }
   if (finished.reason == Finish::kStop && called && !finished.stop_string) finished.reason = Finish::kToolCalls;
   send(choice, std::move(finished));
 }
@@ -200,7 +219,7 @@ void AnswerStream::report_turn(Choice& choice, const engine::TokenEvent& event) 
   const bool ended = event.finish == engine::FinishReason::kStop || event.finish == engine::FinishReason::kLength;
   const bool cut_by_call = choice.cut && !choice.stop.matched();
   if (!(choice.cut ? cut_by_call : ended) || !choice.parser->clean() || choice.renamed) return;
-  if (choice.parser->in_reasoning() && !choice.parser->saw_tool_calls()) return;
+  if ((choice.parser->in_reasoning() || choice.looped) && !choice.parser->saw_tool_calls()) return;
   choice.sampled.reasons = choice.usage.tokens_reasoning > 0;
   options_.on_turn(choice.said, std::move(choice.sampled), choice.cut);
 }

@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "baltoro/engine/request.h"
+#include "baltoro/llm/call_counter.h"
 #include "baltoro/llm/llm.h"
+#include "baltoro/llm/repetition_watch.h"
 #include "baltoro/llm/stop_strings.h"
 #include "baltoro/text/chat_format.h"
 #include "baltoro/text/tokenizer.h"
@@ -32,6 +34,8 @@ struct AnswerStreamOptions {
   std::function<void(const text::Message& said, text::SampledTurn turn, bool cut)> on_turn = {};
   // Told what the prefix cache had of the prompt, and why not more: token ids and their text. Null: nobody.
   std::function<void(std::string_view)> prefix_log = {};
+  std::int32_t max_identical_calls = 0;  // see Handling
+  bool stop_repetition = false;
   // Completion with echo: the prompt as text, and its first token where its log-probabilities are wanted too.
   std::string echo = {};
   std::optional<std::int32_t> echo_first_token = {};
@@ -54,8 +58,10 @@ class AnswerStream final : public engine::TokenSink {
     StopStrings stop;
     text::ToolIdMap tool_ids;
     Usage usage;
-    bool begun = false, cut = false;  // cut: a stop string or the one allowed call ended it
-    text::Message said = {};          // with on_turn: what went out
+    CallCounter calls;
+    std::unique_ptr<RepetitionWatch> circles = {};    // null: nobody asked
+    bool begun = false, cut = false, looped = false;  // cut: a stop string, the one allowed call or a loop ended it
+    text::Message said = {};                          // with on_turn: what went out
     text::SampledTurn sampled = {};
     bool renamed = false;  // a call's id is not the one that the model wrote
   };
@@ -64,6 +70,7 @@ class AnswerStream final : public engine::TokenSink {
   void take_token(std::int32_t choice, std::int32_t token);
   void take_parsed(std::int32_t choice);
   void take_text(std::int32_t choice, std::string_view text);
+  void watch_circles(Choice& state, std::int32_t token);
   void flush_text(std::int32_t choice);
   void finish(std::int32_t choice, const engine::TokenEvent& event);
   void report_turn(Choice& choice, const engine::TokenEvent& event);

@@ -222,8 +222,10 @@ Result<std::unique_ptr<Ticket>> LocalBackend::chat(ChatRequest request, EventSin
   stream.make_parser = [&] { return format.make_parser(request.conversation, render); };
   stream.conversation = &request.conversation;
   stream.one_call_only = !request.parallel_tool_calls;
+  stream.max_identical_calls = request.handling.max_identical_calls;
+  stream.stop_repetition = request.handling.stop_repetition;
   stream.on_turn = impl_->memory->keeper(impl_->format, prompt.digest);
-  engine::Request work = impl_->engine_request(std::move(prompt.ids), sampling, request.limits);
+  engine::Request work = impl_->engine_request(std::move(prompt.ids), sampling, request.limits, request.handling);
   work.cache_salt = salt_of(request.cache_scope);
   return impl_->submit(std::move(work), std::move(stream));
 }
@@ -233,6 +235,7 @@ Result<std::unique_ptr<Ticket>> LocalBackend::complete(CompletionRequest request
   BALTORO_TRY(std::vector<std::int32_t> prompt, impl_->completion_prompt(request));
   AnswerStreamOptions stream{.tokenizer = nullptr, .sink = std::move(sink)};
   stream.stop = request.limits.stop;
+  stream.stop_repetition = request.handling.stop_repetition;
   const bool echo_logprobs = request.echo && request.limits.logprobs;
   if (echo_logprobs && !prompt.empty()) stream.echo_first_token = prompt.front();
   if (request.echo) {

@@ -48,7 +48,10 @@ class LegacyLogprobs {
   std::int64_t offset_ = 0;
 };
 
-json::Value finish_json(llm::Finish reason) { return reason == llm::Finish::kLength ? "length" : "stop"; }
+json::Value finish_json(llm::Finish reason) {
+  if (reason == llm::Finish::kRepetition) return "repetition";
+  return reason == llm::Finish::kLength ? "length" : "stop";
+}
 
 json::Object head_json(const AnswerHead& head) {
   return {{"id", head.id}, {"object", "text_completion"}, {"created", head.created_unix_s}, {"model", head.model}};

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -132,6 +133,7 @@ json::Value usage_json(const llm::Usage& usage) {
   out.emplace_back("cached_tokens", usage.tokens_cached);
   out.emplace_back("prompt_tokens_details", json::Object{{"cached_tokens", usage.tokens_cached}});
   out.emplace_back("completion_tokens_details", json::Object{{"reasoning_tokens", usage.tokens_reasoning}});
+  if (usage.identical_calls > 1) out.emplace_back("identical_tool_calls", usage.identical_calls);
   return out;
 }
 
@@ -142,6 +144,7 @@ void add_usage(llm::Usage& total, const llm::Usage& choice_usage, std::int32_t c
   }
   total.tokens_output += choice_usage.tokens_output;
   total.tokens_reasoning += choice_usage.tokens_reasoning;
+  total.identical_calls = std::max(total.identical_calls, choice_usage.identical_calls);
 }
 
 std::string token_text(const std::string& bytes) { return utf8_sanitize(bytes); }

@@ -29,7 +29,7 @@ StreamChoice read_stream(FieldReader& reader);
 // The name of the model asked for; "" when absent.
 std::string read_model(FieldReader& reader);
 
-// OpenAI's usage object with Moonshot's cached_tokens.
+// OpenAI's usage object with Moonshot's cached_tokens, and identical_tool_calls where a call came more than once.
 json::Value usage_json(const llm::Usage& usage);
 
 // The sum over choices: prompts count once per prompt, i.e. for the choices that are multiples of `n`.
