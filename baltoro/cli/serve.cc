@@ -11,26 +11,31 @@
 #include <fstream>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include "baltoro/base/file.h"
 #include "baltoro/cli/command.h"
 #include "baltoro/cli/failure.h"
-#include "baltoro/cli/interrupt_watch.h"
 #include "baltoro/cli/local_model.h"
 #include "baltoro/cli/model_options.h"
+#include "baltoro/cli/serve_signals.h"
 #include "baltoro/server/server.h"
 
 namespace baltoro::cli {
 namespace {
 
+constexpr std::uint64_t kMostKeysFileBytes = 16 << 20;
+
 struct ServeOptions {
   ModelOptions model;
-  std::string host = "127.0.0.1", model_name, api_key_file, thinking_key_file, script;
+  std::string host = "127.0.0.1", model_name, api_key_file, keys_file, thinking_key_file, script;
   int port = 8080;
   std::vector<std::string> api_keys, allow_hosts;
   std::int64_t max_sequences = 32, max_batch_tokens = 512, max_queue = 256, kv_tokens = 0, max_choices = 8;
-  std::int64_t max_queue_tokens = 0;
+  std::int64_t max_queue_tokens = 0, max_identical_calls = 0;
+  bool stop_repetition = false;
   double max_gap_ms = 1000, priority_seconds = 10, request_seconds = 0;
   std::int64_t max_body_mib = 16, max_connections = 4096;
   double drain_seconds = 30, body_seconds = 60, idle_seconds = 75, write_seconds = 30, answer_seconds = 7200;
@@ -38,6 +43,7 @@ struct ServeOptions {
   std::string kv_dir;
   std::int64_t kv_disk = std::int64_t{16} << 30;
   bool no_prefix_cache = false, no_replay = false, keep_volatile_headers = false, debug_prefix = false;
+  std::string log_format = "text";
 };
 
 // Keys from --api-key, $BALTORO_API_KEY and the lines of --api-key-file (blank lines and #comments aside).
@@ -80,6 +86,25 @@ class AccessLog {
   std::atomic<std::int64_t> dropped_ = 0;
 };
 
+// All keys: the plain ones, which have no limits, and those of --keys.
+Result<std::vector<server::KeyEntry>> key_entries(const ServeOptions& options) {
+  BALTORO_TRY(const std::vector<std::string> plain, api_keys(options));
+  std::vector<server::KeyEntry> out;
+  if (!options.keys_file.empty()) {
+    BALTORO_TRY(const std::string text, read_file(options.keys_file, kMostKeysFileBytes));
+    auto parsed = server::parse_keys(text);
+    if (!parsed.ok()) {
+      Error error = std::move(parsed).error();
+      error.message = options.keys_file + ": " + error.message;
+      return error;
+    }
+    out = *std::move(parsed);
+  }
+  for (const std::string& key : plain)
+    out.push_back({.name = fmt::format("key-{}", out.size() + 1), .digest = server::key_digest(key), .limits = {}});
+  return out;
+}
+
 Result<server::ServerOptions> server_options(const ServeOptions& options) {
   server::ServerOptions out;
   out.http.host = options.host;
@@ -90,14 +115,17 @@ Result<server::ServerOptions> server_options(const ServeOptions& options) {
   out.http.idle_seconds = options.idle_seconds;
   out.http.write_seconds = options.write_seconds;
   out.api.max_answer_seconds = options.answer_seconds;
+  out.api.call.handling.max_identical_calls = static_cast<std::int32_t>(options.max_identical_calls);
+  out.api.call.handling.stop_repetition = options.stop_repetition;
   if (options.request_seconds > 0) out.api.call.handling.timeout_seconds = options.request_seconds;
   out.api.allowed_hosts = options.allow_hosts;
   out.api.limits.max_choices = options.max_choices;
+  out.api.log_format = options.log_format == "json" ? server::LogFormat::kJson : server::LogFormat::kText;
   if (!options.quiet) {
     out.api.log = [log = std::make_shared<AccessLog>()](std::string_view line) { (*log)(line); };
   }
-  BALTORO_TRY(const std::vector<std::string> keys, api_keys(options));
-  out.api.keys = server::KeySet(keys);
+  BALTORO_TRY(const std::vector<server::KeyEntry> keys, key_entries(options));
+  out.api.keys = server::KeySet::of(keys);
   if (!options.thinking_key_file.empty()) {
     BALTORO_TRY(out.api.thinking_key, server::ThinkingSigner::key_file(options.thinking_key_file));
   }
@@ -131,12 +159,39 @@ Result<std::unique_ptr<llm::LocalBackend>> open_backend(const ServeOptions& opti
   return llm::LocalBackend::open(std::move(local));
 }
 
-// Returns at the first SIGINT or SIGTERM. From then on these signals end the program as they do by default.
-void wait_for_signal() {
-  const InterruptWatch watch;
-  pollfd state{watch.fd(), POLLIN, 0};
-  while (::poll(&state, 1, -1) <= 0) {
+void reload_keys(const ServeOptions& options, server::KeySet& keys) {
+  const auto entries = key_entries(options);
+  if (!entries.ok()) {
+    fmt::print(stderr, "baltoro serve: the keys stay as they are: {}\n", entries.error().message);
+  } else if (entries->empty() != keys.open()) {
+    fmt::print(stderr, "baltoro serve: the keys stay as they are: with or without keys is decided at the start\n");
+  } else {
+    keys.replace(*entries);
+    fmt::print(stderr, "baltoro serve: {} keys from now on\n", entries->size());
   }
+}
+
+// SIGHUP reads the keys again. The first SIGINT or SIGTERM lets what runs end, the second ends it with an error that
+// clients can read, the third is as without us.
+void serve_until_stopped(const ServeOptions& options, server::Server& server, server::KeySet& keys) {
+  using Came = ServeSignals::Came;
+  ServeSignals signals;
+  for (Came came = signals.wait(-1); came != Came::kStop; came = signals.wait(-1)) reload_keys(options, keys);
+  fmt::print(stderr, "baltoro serve: finishing what runs, {:g} s at most; once more to end it now\n",
+             options.drain_seconds);
+  std::atomic<bool> drained = false;
+  std::thread drain([&] {
+    server.drain(options.drain_seconds);
+    drained = true;
+  });
+  bool hurried = false;
+  while (!drained) {
+    if (signals.wait(0.05) != Came::kStop) continue;
+    if (hurried) std::_Exit(130);
+    hurried = true;
+    server.hurry();
+  }
+  drain.join();
 }
 
 int run_serve(const ServeOptions& options) {
@@ -145,6 +200,7 @@ int run_serve(const ServeOptions& options) {
   if (!choices.ok()) return report_error("serve", choices.error());
   const auto backend = open_backend(options);
   if (!backend.ok()) return report_error("serve", backend.error());
+  server::KeySet keys = choices->api.keys;  // shares its state
   const auto server = server::Server::start(*std::move(choices), **backend);
   if (!server.ok()) return report_error("serve", server.error());
   const llm::ModelInfo model = (*backend)->model();
@@ -153,10 +209,7 @@ int run_serve(const ServeOptions& options) {
              v6 ? "]" : "", (*server)->port(), model.max_context_tokens,
              model.arithmetic.empty() ? "" : ", " + model.arithmetic);
   std::fflush(stdout);
-  wait_for_signal();
-  fmt::print(stderr, "baltoro serve: finishing what runs, {:g} s at most; once more to quit now\n",
-             options.drain_seconds);
-  (*server)->drain(options.drain_seconds);
+  serve_until_stopped(options, **server, keys);
   fmt::print(stderr, "baltoro serve: done\n");
   return 0;
 }
@@ -182,6 +235,10 @@ void add_limits(CLI::App& app, ServeOptions& options) {
       ->type_name("MS");
   app.add_option("--kv-tokens", options.kv_tokens, "Tokens the KV cache holds (0: what memory allows)")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
+  app.add_option("--max-identical-calls", options.max_identical_calls,
+                 "The same tool call more often than this in a conversation ends the answer (0: it is only counted)")
+      ->check(CLI::Range(0, 1000));
+  app.add_flag("--stop-repetition", options.stop_repetition, "Thinking or text that goes round in circles ends");
   const auto time = [&](const char* name, double& value, const char* text) {
     app.add_option(name, value, text)->check(CLI::Range(0.0, 86400.0))->capture_default_str()->type_name("S");
   };
@@ -230,8 +287,13 @@ void add_serve(CLI::App& app) {
       .add_option("--thinking-key-file", options->thinking_key_file,
                   "Secret that signs thinking blocks, made where there is none (default: a new one each start)")
       ->type_name("FILE");
+  serve.add_option("--keys", options->keys_file, "Keys with limits and priorities, as JSON; read again at SIGHUP")
+      ->type_name("FILE");
   serve.add_option("--allow-host", options->allow_hosts, "A further name accepted in the Host header")
       ->type_name("NAME");
+  serve.add_option("--log-format", options->log_format, "Lines on stderr, one for each request: text or json")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
   serve.add_flag("--quiet", options->quiet, "No line per request on stderr");
   serve
       .add_option("--scripted", options->script,

@@ -5,11 +5,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <ctime>
+#include <iterator>
 #include <span>
 
 #include "baltoro/base/sha256.h"
 #include "baltoro/base/utf8.h"
+#include "baltoro/server/access_log.h"
 #include "baltoro/server/anthropic_errors.h"
 #include "baltoro/server/anthropic_models.h"
 #include "baltoro/server/field_reader.h"
@@ -63,31 +64,6 @@ std::string percent_decode(std::string_view text) {
   return out;
 }
 
-// What a client sent, made safe for one log line.
-std::string log_safe(std::string_view text) {
-  std::string out;
-  for (char c : text.substr(0, 200)) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x21 || byte > 0x7e || c == '"' || c == '\\') {
-      out += fmt::format("\\x{:02x}", byte);
-    } else {
-      out += c;
-    }
-  }
-  return out;
-}
-
-std::string utc_now() {
-  const auto now = std::chrono::system_clock::now();
-  const std::time_t whole = std::chrono::system_clock::to_time_t(now);
-  std::tm utc{};
-  gmtime_r(&whole, &utc);
-  char text[32];
-  const std::size_t length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
-  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count() % 1000;
-  return fmt::format("{}.{:03}Z", std::string_view(text, length), ms);
-}
-
 std::int64_t unix_now() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
@@ -131,6 +107,8 @@ const Api::Route* Api::find_route(std::string_view path) {
       {"GET", "/health", "health", &Api::health, false},
       {"GET", "/", "page", &Api::page, false},
       {"GET", "/page/", "page", &Api::page, false, true},
+      {"GET", "/health/ready", "health", &Api::health, false},
+      {"GET", "/health/live", "health", &Api::alive, false},
   };
   path = anthropic_route(path);
   for (const Route& route : kRoutes) {
@@ -200,10 +178,14 @@ std::unique_ptr<Reply> Api::handle(Request request, std::function<void()> wake) 
   BALTORO_CHECK(route != nullptr, "a request without a route was not rejected");
   Answer answer = (this->*route->answer)(request, std::move(wake));
   if (!answer.ok()) {
+    metrics_.failed(answer.error().code);
     if (http_status(answer.error().code) == 500 && options_.log) {
       options_.log(fmt::format("{} error {}", request.id, log_safe(answer.error().message)));
     }
-    return make_reply(refusal(request, answer.error()));
+    Response response = refusal(request, answer.error());
+    if (const auto account = account_of(request))
+      std::ranges::copy(account->headers(), std::back_inserter(response.headers));
+    return make_reply(std::move(response));
   }
   return *std::move(answer);
 }
@@ -214,11 +196,9 @@ Response Api::protocol_error(const Request& head, int status, std::string_view m
 
 void Api::ended(const Request& request, const Ended& how) {
   const Route* route = find_route(request.path);
-  metrics_.request_ended(route == nullptr ? "other" : route->endpoint, how.status, how.seconds);
-  if (!options_.log) return;
-  options_.log(fmt::format("{} {} \"{} {}\" {} {}B {:.1f}ms {}{}{}", utc_now(), request.peer, log_safe(request.method),
-                           log_safe(request.path), how.status, how.bytes_sent, how.seconds * 1e3, request.id,
-                           how.note.empty() ? "" : " ", how.note));
+  const std::string_view endpoint = route == nullptr ? "other" : route->endpoint;
+  metrics_.request_ended(endpoint, how.status, how.seconds);
+  if (options_.log) options_.log(access_line(options_.log_format, utc_now(), endpoint, request, how));
 }
 
 Status Api::check_model(const std::string& name) const {
@@ -232,7 +212,18 @@ Status Api::check_model(const std::string& name) const {
 
 // The part of an answer's making that no dialect sees. `call` was read from `body`, which `request` carried.
 Api::Answer Api::start(const Request& request, const json::Value& body, Call call, const Wake& wake) {
-  BALTORO_TRY(const CallOptions options, read_call_options(request, body, options_.call));
+  const auto account = account_of(request);
+  if (!account && !options_.keys.open()) return Error{Errc::kUnauthenticated, "the API key is not valid any more"};
+  CallOptions defaults = options_.call;
+  if (account) defaults.handling.priority = account->limits().priority;
+  BALTORO_TRY(CallOptions options, read_call_options(request, body, defaults));
+  // A request may ask for a later place than its key's, never for a sooner one.
+  if (account) options.handling.priority = std::max(options.handling.priority, account->limits().priority);
+  BALTORO_TRY(const std::int64_t tokens_prompt, count_prompts(account.get(), call));
+  Booking booking;
+  if (account) {
+    BALTORO_TRY(booking, Booking::make(account, tokens_prompt + most_answered(call, tokens_prompt)));
+  }
   auto events = std::make_shared<EventQueue>(options_.max_waiting_bytes, wake);
   GenerationReply::Parts parts{.events = events,
                                .tickets = {},
@@ -241,12 +232,17 @@ Api::Answer Api::start(const Request& request, const json::Value& body, Call cal
                                .choices = call.choices,
                                .n = call.n,
                                .started = call.started,
-                               .max_seconds = options_.max_answer_seconds};
+                               .max_seconds = options_.max_answer_seconds,
+                               .booking = std::move(booking),
+                               .tokens_prompt = tokens_prompt,
+                               .headers = account ? account->headers() : Headers{},
+                               .progress = options.progress};
   std::int32_t offset = 0;
   const std::string tenant = tenant_of(request);
   const auto send = [&](auto& work) {
     work.handling = options.handling;
     work.cache_scope = {.tenant = tenant, .salt = options.cache_salt};
+    work.handling.trace_id = request.trace.trace_id;
     return begin(std::move(work), [events, offset](const llm::Event& event) {
       llm::Event moved = event;
       moved.choice += offset;
@@ -263,6 +259,46 @@ Api::Answer Api::start(const Request& request, const json::Value& body, Call cal
     offset += call.n;
   }
   return std::make_unique<GenerationReply>(std::move(parts), metrics_);
+}
+
+// The account of the request's key; null where no keys are set.
+std::shared_ptr<KeyAccount> Api::account_of(const Request& head) const {
+  if (options_.keys.open()) return nullptr;
+  const std::string* authorization = head.header("authorization");
+  return options_.keys.account(authorization == nullptr ? std::string_view() : bearer_token(*authorization));
+}
+
+// The prompts' tokens; 0 without looking where nobody counts them.
+Result<std::int64_t> Api::count_prompts(const KeyAccount* account, const Call& call) {
+  if (account == nullptr || !account->limits().counts_tokens()) return 0;
+  std::int64_t total = 0;
+  for (const auto& work : call.work) {
+    if (const auto* chat = std::get_if<llm::ChatRequest>(&work)) {
+      BALTORO_TRY(const std::int64_t tokens, backend_.count_tokens(*chat));
+      total += tokens;
+      continue;
+    }
+    const auto& prompt = std::get<llm::CompletionRequest>(work).prompt;
+    if (const auto* text = std::get_if<std::string>(&prompt)) {
+      BALTORO_TRY(const std::vector<std::int32_t> ids, backend_.tokenize(*text, false));
+      total += std::ssize(ids);
+    } else {
+      total += std::ssize(std::get<std::vector<std::int32_t>>(prompt));
+    }
+  }
+  return total;
+}
+
+// The longest answers that a call allows, all choices together.
+std::int64_t Api::most_answered(const Call& call, std::int64_t tokens_prompt) const {
+  const std::int64_t context = backend_.model().max_context_tokens;
+  std::int64_t total = 0;
+  for (const auto& work : call.work) {
+    const llm::Limits& limits = std::visit([](const auto& one) -> const llm::Limits& { return one.limits; }, work);
+    const std::int64_t room = std::max<std::int64_t>(0, context - (call.work.size() == 1 ? tokens_prompt : 0));
+    total += std::min(limits.max_tokens.value_or(room), room) * limits.n;
+  }
+  return total;
 }
 
 Result<std::unique_ptr<llm::Ticket>> Api::begin(llm::ChatRequest work, llm::EventSink sink) {
@@ -358,14 +394,17 @@ Api::Answer Api::count_tokens(Request& request, Wake) {
 }
 
 Api::Answer Api::metrics_text(Request&, Wake) {
-  return make_reply({.content_type = "text/plain; version=0.0.4; charset=utf-8",
-                     .body = metrics_.text(counters(), backend_.metrics())});
+  return make_reply(
+      {.content_type = "text/plain; version=0.0.4; charset=utf-8", .body = metrics_.text(counters(), backend_)});
 }
 
 Api::Answer Api::page(Request& request, Wake) {
   BALTORO_TRY(Response response, page_response(request));
   return make_reply(std::move(response));
 }
+
+// Alive is not ready: who restarts servers looks here, who sends them work looks at health.
+Api::Answer Api::alive(Request&, Wake) { return make_reply({.body = R"({"status":"alive"})"}); }
 
 Api::Answer Api::health(Request&, Wake) {
   if (draining_) return make_reply({.status = 503, .body = R"({"status":"draining"})"});

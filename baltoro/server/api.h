@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "baltoro/llm/llm.h"
+#include "baltoro/server/access_log.h"
 #include "baltoro/server/anthropic_messages.h"
 #include "baltoro/server/api_limits.h"
 #include "baltoro/server/auth.h"
@@ -29,12 +30,14 @@ struct ApiOptions {
   CallOptions call;                                      // where a request says nothing
   std::string thinking_key;                              // secret that signs thoughts; empty: a new one each start
   double max_answer_seconds = 0;                         // from a request to the end of its answer; 0: no limit
-  std::function<void(std::string_view)> log;             // one line per request, without newline; null: none
+  LogFormat log_format = LogFormat::kText;
+  std::function<void(std::string_view)> log;  // one line per request, without newline; null: none
 };
 
 // The routes: /v1/chat/completions, /v1/completions, /v1/messages, /v1/messages/count_tokens, /v1/models,
 // /v1/models/{id}, /v1/tokenize, /v1/tokenizers/estimate-token-count, /metrics, /health, / and /page/NAME (the chat
-// page); those of Anthropic's clients below /anthropic, too. All but /health and the page need a key where keys are set.
+// page); those of Anthropic's clients below /anthropic, too. All but /health and the page need a key where keys are
+// set.
 class Api final : public Handler {
  public:
   // `backend` must outlive this and every Reply.
@@ -75,6 +78,9 @@ class Api final : public Handler {
     EventQueue::Clock::time_point started = EventQueue::Clock::now();
   };
   Answer start(const Request& request, const json::Value& body, Call call, const Wake& wake);
+  std::shared_ptr<KeyAccount> account_of(const Request& head) const;
+  Result<std::int64_t> count_prompts(const KeyAccount* account, const Call& call);
+  std::int64_t most_answered(const Call& call, std::int64_t tokens_prompt) const;
   Result<std::unique_ptr<llm::Ticket>> begin(llm::ChatRequest work, llm::EventSink sink);
   Result<std::unique_ptr<llm::Ticket>> begin(llm::CompletionRequest work, llm::EventSink sink);
 
@@ -90,6 +96,7 @@ class Api final : public Handler {
   Answer metrics_text(Request& request, Wake wake);
   Answer health(Request& request, Wake wake);
   Answer page(Request& request, Wake wake);
+  Answer alive(Request& request, Wake wake);
 
   const ApiOptions options_;
   llm::Backend& backend_;

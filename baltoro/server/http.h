@@ -11,7 +11,10 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
+
+#include "baltoro/server/trace_context.h"
 
 namespace baltoro::server {
 
@@ -24,8 +27,9 @@ struct Request {
   int minor_version = 1;  // HTTP/1.0 or 1.1
   Headers headers;
   std::string body;
-  std::string peer;  // "127.0.0.1:40312"
-  std::string id;    // goes back as X-Request-Id and into the log
+  std::string peer;    // "127.0.0.1:40312"
+  std::string id;      // goes back as X-Request-Id and into the log
+  TraceContext trace;  // goes back as traceresponse and X-Trace-Id and into the log
 
   // The first header of that lower-case name, or nullptr.
   const std::string* header(std::string_view name) const;
@@ -43,6 +47,8 @@ struct Response {
 // The standard phrase, "OK", "Not Found", ...
 const char* status_phrase(int status);
 
+using LogFields = std::vector<std::pair<std::string, std::variant<std::int64_t, double, std::string>>>;
+
 // The answer to one request, perhaps still in the making. The connection polls it from its own thread and owns it:
 // destruction means that everything was sent or that the client is gone, and must free the work at once.
 class Reply {
@@ -58,8 +64,8 @@ class Reply {
   virtual void woken() {}
   // The server must stop: end soon, with an error if the answer is not complete.
   virtual void stop() {}
-  // What the access log says after the standard fields, e.g. "prompt=12 output=30 finish=stop". No user text.
-  virtual std::string log_note() const { return {}; }
+  // What the access log says after the standard fields, e.g. prompt_tokens, output_tokens, finish. No user text.
+  virtual LogFields log_fields() const { return {}; }
 };
 
 // A reply that is complete from the start.
@@ -90,7 +96,7 @@ class Handler {
     int status = 0;
     std::size_t bytes_sent = 0;
     double seconds = 0;
-    std::string note;
+    LogFields fields;
   };
   virtual void ended(const Request& request, const Ended& how) = 0;
 

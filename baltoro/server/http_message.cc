@@ -33,6 +33,8 @@ std::string start(const Response& response, const Request& request, bool keep_al
   append_field(out, "Content-Type", response.content_type);
   append_field(out, "X-Request-Id", request.id);
   append_field(out, "Request-Id", request.id);  // Anthropic's name for it
+  append_field(out, "X-Trace-Id", request.trace.trace_id);
+  append_field(out, "traceresponse", traceresponse(request.trace));
   append_field(out, "X-Content-Type-Options", "nosniff");
   for (const auto& [name, value] : response.headers) append_field(out, name, value);
   append_field(out, "Connection", keep_alive ? "keep-alive" : "close");

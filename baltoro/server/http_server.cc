@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "baltoro/server/http_server.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -191,6 +194,7 @@ class Session final : public std::enable_shared_from_this<Session> {
     Request& request = parser_.request();
     request.peer = peer_;
     request.id = make_request_id(shared_.run_number, ++shared_.requests);
+    request.trace = make_trace(request.header("traceparent"), shared_.run_number, shared_.requests);
     const InFlight counted(shared_);
     head_ = {.method = request.method,
              .path = request.path,
@@ -199,7 +203,8 @@ class Session final : public std::enable_shared_from_this<Session> {
              .headers = {},
              .body = {},
              .peer = peer_,
-             .id = request.id};
+             .id = request.id,
+             .trace = request.trace};
     const bool again = co_await serve(state);
     parser_.next();
     served_ = true;
@@ -335,7 +340,7 @@ class Session final : public std::enable_shared_from_this<Session> {
     watching_ = 0;
     error_code ignored;
     socket_.cancel(ignored);
-    finish(outcome.status, reply_->log_note());
+    finish(outcome.status, reply_->log_fields());
     reply_.reset();
     co_return outcome.again && !shared_.draining;
   }
@@ -394,9 +399,9 @@ class Session final : public std::enable_shared_from_this<Session> {
     co_return sent&& keep;
   }
 
-  void finish(int status, std::string note) {
+  void finish(int status, LogFields fields) {
     const double took = std::chrono::duration<double>(Clock::now() - started_).count();
-    shared_.handler.ended(head_, {.status = status, .bytes_sent = sent_, .seconds = took, .note = std::move(note)});
+    shared_.handler.ended(head_, {.status = status, .bytes_sent = sent_, .seconds = took, .fields = std::move(fields)});
   }
 
   // Runs beside answer(): sets half_closed_ on the client's FIN, gone_ on a reset, and wakes the answer.
@@ -491,12 +496,53 @@ void start_session(tcp::socket socket, Shared& shared) {
   }
 }
 
+// A descriptor kept for the moment when there is none left: given up, it lets a client in to be told so, who would else
+// wait unanswered.
+class SpareDescriptor {
+ public:
+  SpareDescriptor() { open(); }
+  ~SpareDescriptor() { close(); }
+  SpareDescriptor(const SpareDescriptor&) = delete;
+  SpareDescriptor& operator=(const SpareDescriptor&) = delete;
+
+  // Turns those away that wait at the listening socket, some at most. How many.
+  std::int64_t turn_away(int listening, const std::string& answer) {
+    std::int64_t count = 0;
+    for (bool more = true; more && count < 64 && fd_ >= 0; count += more ? 1 : 0) {
+      close();
+      const int client = ::accept4(listening, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+      more = client >= 0;
+      if (more) {
+        (void)!::send(client, answer.data(), answer.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+        ::shutdown(client, SHUT_WR);
+        ::close(client);
+      }
+      open();
+    }
+    return count;
+  }
+
+ private:
+  void open() { fd_ = ::open("/dev/null", O_RDONLY | O_CLOEXEC); }
+  void close() {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = -1;
+  }
+  int fd_ = -1;
+};
+
 asio::awaitable<void> accept_all(tcp::acceptor& acceptor, Shared& shared) {
   asio::steady_timer pause(shared.io);
+  SpareDescriptor spare;
   while (acceptor.is_open()) {
     auto [code, socket] = co_await acceptor.async_accept(kTuple);
     if (!acceptor.is_open()) co_return;
     if (code) {  // out of descriptors, or the client left already
+      if (code == asio::error::no_descriptors) {
+        const Response full = shared.handler.protocol_error({}, 503, "too many connections; try again later");
+        shared.handler.counters().connections_refused +=
+            spare.turn_away(acceptor.native_handle(), whole_response(full, {}, false));
+      }
       pause.expires_after(std::chrono::milliseconds(100));
       auto [waited] = co_await pause.async_wait(kTuple);
       (void)waited;

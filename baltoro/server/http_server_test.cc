@@ -474,7 +474,7 @@ TEST_F(HttpServerTest, MeasuresAndLogsWithoutPrompts) {
   for (const std::string& line : log()) all += line + "\n";
   EXPECT_EQ(all.find("private"), std::string::npos) << all;
   EXPECT_NE(all.find("\"POST /v1/chat/completions\" 200 "), std::string::npos) << all;
-  EXPECT_NE(all.find("prompt=13 cached=0 output=5"), std::string::npos) << all;
+  EXPECT_NE(all.find("prompt_tokens=13 cached_tokens=0 output_tokens=5"), std::string::npos) << all;
   EXPECT_NE(all.find("/a\\x22b"), std::string::npos) << all;
 }
 

@@ -32,6 +32,8 @@ Result<std::unique_ptr<Server>> Server::start(ServerOptions options, llm::Backen
 
 std::uint16_t Server::port() const { return http_->port(); }
 
+void Server::hurry() { backend_.drain(0); }
+
 void Server::drain(double seconds) {
   api_->set_draining();
   http_->drain();

@@ -32,6 +32,8 @@ class Server {
   // Stops accepting, lets running requests end up to the deadline, then ends the rest with an error they can read.
   // Blocks until that is done.
   void drain(double seconds);
+  // Ends a drain under way in another thread now, as its deadline would.
+  void hurry();
 
  private:
   Server(ServerOptions options, llm::Backend& backend);
