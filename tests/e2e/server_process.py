@@ -13,11 +13,11 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 class ServerProcess:
     """A running server on a free port of the loopback. Use as a context manager; `log` holds its stderr so far."""
 
-    def __init__(self, baltoro, *arguments, model="ledger", environment=None):
+    def __init__(self, baltoro, *arguments, model="ledger", environment=None, preexec=None):
         folder = os.path.join(ROOT, "models", model)
         env = {k: v for k, v in os.environ.items() if not k.startswith("BALTORO_API")} | (environment or {})
         self.process = subprocess.Popen([baltoro, "serve", folder, "--port", "0", *arguments],
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, preexec_fn=preexec)
         self.log = []
         self._reader = threading.Thread(target=lambda: self.log.extend(self.process.stderr), daemon=True)
         self._reader.start()
