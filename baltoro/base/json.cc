@@ -7,7 +7,10 @@
 #include <charconv>
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 #include <unordered_set>
+#include <utility>
+#include <variant>
 
 #include "baltoro/base/utf8.h"
 
@@ -32,6 +35,21 @@ const char* kind_name(Kind kind) {
       return "an object";
   }
   return "a value";
+}
+
+Value::Value(const Value& other) : state_(nullptr) {
+  std::visit(
+      [this](const auto& value) {
+        using T = std::decay_t<decltype(value)>;
+        T copy(value);  // what may throw comes before anything changes
+        state_.emplace<T>(std::move(copy));
+      },
+      other.state_);
+}
+
+Value& Value::operator=(const Value& other) {
+  if (this != &other) *this = Value(other);
+  return *this;
 }
 
 Value::Value(std::uint64_t value) {
@@ -206,7 +224,9 @@ Result<Value> parse(std::string_view text, ParseLimits limits) {
   }
   simdjson::padded_string padded(text);
   simdjson::dom::element root;
-  if (auto code = parser.parse(padded).get(root); code != simdjson::SUCCESS) {
+  auto code = padded.data() == nullptr && !text.empty() ? simdjson::MEMALLOC : parser.parse(padded).get(root);
+  if (code == simdjson::MEMALLOC) return Error{Errc::kResourceExhausted, "no memory to parse JSON"};
+  if (code != simdjson::SUCCESS) {
     return Error{Errc::kInvalidArgument, std::string("malformed JSON: ") + simdjson::error_message(code)};
   }
   return convert(root);

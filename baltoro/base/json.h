@@ -41,6 +41,13 @@ class Value {
   Value(Array value) : state_(std::move(value)) {}               // NOLINT
   Value(Object value) : state_(std::move(value)) {}              // NOLINT
 
+  // Written out: a std::variant of libstdc++ 12 whose copy runs out of memory calls the destructor of nothing.
+  Value(const Value& other);
+  Value& operator=(const Value& other);
+  Value(Value&&) noexcept = default;
+  Value& operator=(Value&&) noexcept = default;
+  ~Value() = default;
+
   Kind kind() const { return static_cast<Kind>(state_.index()); }
   bool is_null() const { return kind() == Kind::kNull; }
   bool is_bool() const { return kind() == Kind::kBool; }

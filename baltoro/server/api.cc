@@ -91,7 +91,10 @@ std::unique_ptr<Reply> json_reply(const json::Value& body) { return make_reply({
 Api::Api(ApiOptions options, llm::Backend& backend)
     : options_(std::move(options)),
       backend_(backend),
-      signer_(options_.thinking_key.empty() ? ThinkingSigner::random_key() : options_.thinking_key) {}
+      signer_(options_.thinking_key.empty() ? ThinkingSigner::random_key() : options_.thinking_key) {
+  // The JSON library sets itself up at its first use, where it cannot bear to be out of memory.
+  BALTORO_CHECK(json::parse("{}").ok(), "an empty object is JSON");
+}
 
 const Api::Route* Api::find_route(std::string_view path) {
   static constexpr Route kRoutes[] = {

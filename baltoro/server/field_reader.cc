@@ -39,6 +39,7 @@ Result<json::Value> parse_body(std::string_view body, const ApiLimits& limits) {
   }
   auto parsed = json::parse(body, {.max_depth = limits.max_json_depth});
   if (!parsed.ok()) {
+    if (parsed.error().code == Errc::kResourceExhausted) return std::move(parsed).error();
     return Error{Errc::kInvalidArgument, "the request body is no valid JSON: " + parsed.error().message};
   }
   if (!parsed->is_object()) {

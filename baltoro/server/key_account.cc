@@ -65,13 +65,13 @@ Status KeyAccount::check(std::int64_t tokens, double now) {
     return too_many("concurrent requests", active_, limits_.max_concurrent, 1);
   if (requests_) {
     if (const double seconds = requests_->wait(1, now); seconds > 0)
-      return too_many("requests per minute", whole(requests_->capacity() - requests_->left(now)),
+      return too_many("requests per minute", whole(std::ceil(requests_->capacity() - requests_->left(now))),
                       limits_.requests_per_minute, seconds);
   }
   if (tokens_) {
     if (const double seconds = tokens_->wait(static_cast<double>(tokens), now); seconds > 0)
-      return too_many("tokens per minute", whole(tokens_->capacity() - tokens_->left(now)), limits_.tokens_per_minute,
-                      seconds);
+      return too_many("tokens per minute", whole(std::ceil(tokens_->capacity() - tokens_->left(now))),
+                      limits_.tokens_per_minute, seconds);
   }
   return {};
 }

@@ -13,6 +13,11 @@ bool hex(std::string_view text) {
 }
 bool zeros(std::string_view text) { return text.find_first_not_of('0') == std::string_view::npos; }
 
+// The last bit of the flags, the only one that has a meaning yet.
+bool sampled(std::string_view flags) {
+  return std::string_view("13579bdf").find(flags.back()) != std::string_view::npos;
+}
+
 // SplitMix64's mixing function.
 std::uint64_t mixed(std::uint64_t x) {
   x += 0x9e3779b97f4a7c15u;
@@ -35,7 +40,7 @@ std::optional<TraceContext> parse_traceparent(std::string_view header) {
   return TraceContext{.trace_id = std::string(trace),
                       .span_id = {},
                       .parent_id = std::string(parent),
-                      .flags = version == "00" ? std::string(flags) : (flags.back() % 2 == 1 ? "01" : "00")};
+                      .flags = version == "00" ? std::string(flags) : (sampled(flags) ? "01" : "00")};
 }
 
 TraceContext make_trace(const std::string* header, std::uint64_t run, std::uint64_t number) {
