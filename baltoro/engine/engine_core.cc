@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "baltoro/base/check.h"
@@ -31,6 +32,23 @@ RequestLimits request_limits(const ModelRunner& runner, const EngineOptions& opt
           .kv_tokens = runner.num_blocks() * kBlockTokens,
           .max_choices = options.max_sequences};
 }
+
+// Measures how long a mask takes.
+class TimedMask final : public TokenMask {
+ public:
+  explicit TimedMask(TokenMask& inner) : inner_(inner) {}
+  bool fill(std::span<std::uint64_t> allowed, std::int64_t remaining_tokens) override {
+    const double start = steady_seconds();
+    const bool constrained = inner_.fill(allowed, remaining_tokens);
+    seconds = steady_seconds() - start;
+    return constrained;
+  }
+  void accept(TokenId token) override { inner_.accept(token); }
+  double seconds = 0;
+
+ private:
+  TokenMask& inner_;
+};
 
 struct Failure {
   Errc code = Errc::kInternal;
@@ -294,14 +312,17 @@ void EngineCore::sample(Sequence& sequence, std::span<const float> logits) {
     sequence.mask = request.make_mask(choice);
     sequence.mask_made = true;
   }
+  std::optional<TimedMask> mask;
+  if (sequence.mask != nullptr) mask.emplace(*sequence.mask);
   const auto token = sampler_.sample({.logits = logits,
                                       .tokens = sequence.tokens,
                                       .tokens_prompt = sequence.tokens_prompt,
                                       .params = request.sampling,
                                       .seed = state.seed,
                                       .choice = choice,
-                                      .mask = sequence.mask.get(),
+                                      .mask = mask ? &*mask : nullptr,
                                       .tokens_left = state.max_tokens - sequence.tokens_output()});
+  if (mask) totals_.mask_seconds.observe(mask->seconds);
   if (!token.ok()) {
     scheduler_->finish(sequence);
     end_choice(state, choice, FinishReason::kError, token.error().code, token.error().message);

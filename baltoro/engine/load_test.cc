@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <functional>
+#include <memory>
 #include <string>
 #include <thread>
 
@@ -78,7 +80,8 @@ class World {
     core = std::make_unique<EngineCore>(std::make_unique<SimulatedRunner>(model, &log_, &machine), options);
   }
   std::shared_ptr<Timed> add(std::int64_t prompt, std::int64_t max_tokens, std::int32_t priority = 0,
-                             double timeout = 0) {
+                             double timeout = 0,
+                             std::function<std::unique_ptr<TokenMask>(std::int32_t)> make_mask = nullptr) {
     auto sink = std::make_shared<Timed>(&machine);
     Request request;
     for (std::int64_t i = 0; i < prompt; ++i)
@@ -87,6 +90,7 @@ class World {
     request.sampling.seed = last_id_;
     request.priority = priority;
     request.timeout_seconds = timeout;
+    request.make_mask = std::move(make_mask);
     request.sink = sink;
     EXPECT_TRUE(check_request(request, core->limits()).ok());
     core->add(RequestId{++last_id_}, std::move(request));
@@ -257,6 +261,27 @@ TEST(Load, StatsSayWhatHappened) {
   EXPECT_EQ(stats.batch_tokens.count(), stats.steps);
   EXPECT_EQ(stats.batch_tokens.sum(), static_cast<double>(stats.tokens_prefilled + stats.tokens_decoded));
   EXPECT_GT(stats.step_seconds.count(), 0);
+}
+
+// Allows one token after another, and takes its time to say so.
+struct SlowMask final : TokenMask {
+  bool fill(std::span<std::uint64_t> allowed, std::int64_t) override {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    allowed[0] = std::uint64_t{1} << next;
+    return true;
+  }
+  void accept(TokenId token) override { next = token + 1; }
+  TokenId next = 3;
+};
+
+TEST(Load, MasksAreTimed) {
+  World world({.max_sequences = 4});
+  const auto sink = world.add(10, 5, 0, 0, [](std::int32_t) { return std::make_unique<SlowMask>(); });
+  world.finish();
+  EXPECT_EQ(sink->tokens, (std::vector<TokenId>{3, 4, 5, 6, 7}));
+  const EngineStats stats = world.core->stats();
+  EXPECT_EQ(stats.mask_seconds.count(), 5);
+  EXPECT_GT(stats.mask_seconds.sum(), 0.01);
 }
 
 // Blocks every step until it is told to go on.

@@ -317,6 +317,7 @@ std::vector<BackendHistogram> LocalBackend::histograms() const {
           {"step_seconds", "Duration of steps with running answers: the gap between their tokens", s.step_seconds},
           {"prompt_tokens", "Prompt tokens of each request begun", s.prompt_tokens},
           {"output_tokens", "Tokens of each answer", s.output_tokens},
+          {"token_mask_seconds", "Making the mask of each constrained token", s.mask_seconds},
           {"batch_tokens", "Tokens of each step", s.batch_tokens},
           {"batch_sequences", "Sequences of each step", s.batch_sequences}};
 }

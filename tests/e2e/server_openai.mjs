@@ -263,6 +263,18 @@ const checks = {
     await until(async () => (await metric('baltoro_requests_cancelled_total')) === cancelled + 2, 'the request was cancelled');
     await until(async () => (await metric('baltoro_sequences_running')) === 0, 'nothing runs');
   },
+  'progress of a long prompt is told to those who ask, and passed over by the client': async () => {
+    const request = { messages: user(`Sum these. ${'entry HNZ 90 '.repeat(60)}`), max_tokens: 8 };
+    const body = (unique) => JSON.stringify({ model, temperature: 0, stream: true, prefill_progress: true, ...request,
+      messages: user(`${unique} ${request.messages[0].content}`) });
+    const raw = await fetch(`${url}/v1/chat/completions`, {
+      method: 'POST', headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' }, body: body('first') });
+    assert.match(await raw.text(), /^: prefill \d+\/\d+[^\n]*\n\n/);
+    const plain = await gather(await chat({ ...request, stream: true }));
+    const told = await gather(await chat({ ...request, stream: true, prefill_progress: true }, { headers: { 'x-prefill-progress': '1' } }));
+    assert.equal(told.content, plain.content);
+    assert.equal(told.chunks, plain.chunks);
+  },
   '32 concurrent streams say what each says alone': async () => {
     const requests = [];
     for (let i = 0; i < 32; ++i) {
