@@ -123,8 +123,8 @@ struct Request {
   bool echo_logprobs = false;     // also report the prompt's own log-probabilities (Completions echo)
   bool ignore_stop = false;       // run to max_tokens: benchmarks
   CacheSalt cache_salt;
-  std::int32_t priority = 0;      // lower is sooner: each step is worth EngineOptions::priority_seconds of waiting
-  double timeout_seconds = 0;     // from submit to the last event, looked at between steps; 0: none. Then: kTimeout
+  std::int32_t priority = 0;   // lower is sooner: each step is worth EngineOptions::priority_seconds of waiting
+  double timeout_seconds = 0;  // from submit to the last event, looked at between steps; 0: none. Then: kTimeout
   std::function<std::unique_ptr<TokenMask>(std::int32_t choice)> make_mask;  // null: unconstrained
   std::shared_ptr<TokenSink> sink;
 };
