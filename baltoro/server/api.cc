@@ -266,9 +266,7 @@ Api::Answer Api::start(const Request& request, const json::Value& body, Call cal
 
 // The account of the request's key; null where no keys are set.
 std::shared_ptr<KeyAccount> Api::account_of(const Request& head) const {
-  if (options_.keys.open()) return nullptr;
-  const std::string* authorization = head.header("authorization");
-  return options_.keys.account(authorization == nullptr ? std::string_view() : bearer_token(*authorization));
+  return options_.keys.open() ? nullptr : options_.keys.account(presented_key(head));
 }
 
 // The prompts' tokens; 0 without looking where nobody counts them.

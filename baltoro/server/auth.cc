@@ -20,4 +20,10 @@ std::string_view bearer_token(std::string_view authorization) {
   return authorization;
 }
 
+std::string_view presented_key(const Request& head) {
+  if (const std::string* key = head.header("x-api-key"); key != nullptr && !key->empty()) return *key;
+  const std::string* authorization = head.header("authorization");
+  return authorization == nullptr ? std::string_view() : bearer_token(*authorization);
+}
+
 }  // namespace baltoro::server

@@ -27,5 +27,16 @@ TEST(BearerToken, TakesTheTokenOfTheSchemeOnly) {
   EXPECT_EQ(bearer_token(""), "");
 }
 
+TEST(PresentedKey, EitherHeader) {
+  Request head;
+  EXPECT_EQ(presented_key(head), "");
+  head.headers = {{"authorization", "Bearer abc"}};
+  EXPECT_EQ(presented_key(head), "abc");
+  head.headers.emplace_back("x-api-key", "");
+  EXPECT_EQ(presented_key(head), "abc");
+  head.headers.back().second = "xyz";
+  EXPECT_EQ(presented_key(head), "xyz");
+}
+
 }  // namespace
 }  // namespace baltoro::server
