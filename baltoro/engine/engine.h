@@ -55,9 +55,9 @@ struct EngineStats {
   Histogram step_seconds{kStepSeconds};   // of each step that had sequences to decode: the gap between their tokens
   Histogram prompt_tokens{kTokenCounts}, output_tokens{kTokenCounts};  // of each request begun; of each choice ended
   Histogram mask_seconds{kPartSeconds};  // for each token drawn under a mask: the making of that
-  Histogram batch_tokens{kBatchSizes}, batch_sequences{kBatchSizes};   // of each step
-  std::optional<model::ExpertStats> experts = {};                      // when they are streamed from disk
-  std::optional<KvDiskStats> disk = {};                                // with a KV store
+  Histogram batch_tokens{kBatchSizes}, batch_sequences{kBatchSizes};  // of each step
+  std::optional<model::ExpertStats> experts = {};                     // when they are streamed from disk
+  std::optional<KvDiskStats> disk = {};                               // with a KV store
 };
 
 // Continuous batching over one model. One thread owns scheduler and KV; the others send messages.
