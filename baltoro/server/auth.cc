@@ -5,12 +5,6 @@
 
 namespace baltoro::server {
 
-std::string_view presented_key(const Request& head) {
-  if (const std::string* key = head.header("x-api-key"); key != nullptr && !key->empty()) return *key;
-  const std::string* authorization = head.header("authorization");
-  return authorization == nullptr ? std::string_view() : bearer_token(*authorization);
-}
-
 std::string_view bearer_token(std::string_view authorization) {
   constexpr std::string_view kScheme = "Bearer ";
   if (authorization.size() <= kScheme.size()) return {};

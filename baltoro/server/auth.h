@@ -8,9 +8,6 @@
 
 namespace baltoro::server {
 
-// The key that a request brings: Anthropic's x-api-key, else the token of Authorization; "" without one.
-std::string_view presented_key(const Request& head);
-
 // The token of "Bearer TOKEN" (any case of the word), or "".
 std::string_view bearer_token(std::string_view authorization);
 
