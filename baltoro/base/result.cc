@@ -15,6 +15,8 @@ const char* errc_name(Errc code) {
       return "not_found";
     case Errc::kTimeout:
       return "timeout";
+    case Errc::kPromptTooLong:
+      return "prompt_too_long";
     case Errc::kTooLarge:
       return "too_large";
     case Errc::kOverloaded:

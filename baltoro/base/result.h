@@ -17,7 +17,8 @@ enum class Errc {
   kPermissionDenied,   // 403
   kNotFound,           // 404
   kTimeout,            // 408
-  kTooLarge,           // a body or prompt over its limit: 413
+  kTooLarge,           // a body over its limit: 413
+  kPromptTooLong,      // a prompt that leaves no room in the model's context: 400
   kOverloaded,         // more waits than the server takes in: 429, try again later
   kRateLimited,        // this key's requests, tokens or concurrency for now: 429, try again later
   kQuotaExceeded,      // this key's budget is used up: 429, and trying again does not help

@@ -211,8 +211,7 @@ Result<std::unique_ptr<Ticket>> LocalBackend::chat(ChatRequest request, EventSin
   BALTORO_TRY(RenderedPrompt prompt, impl_->memory->render(format, request, render));
   const auto tokens = static_cast<std::int64_t>(prompt.ids.size());
   if (tokens >= impl_->info.max_context_tokens)
-    return invalid("messages", fmt::format("prompt is too long: {} tokens > {} maximum (context {} less one to answer)",
-                                           tokens, impl_->info.max_context_tokens - 1, impl_->info.max_context_tokens));
+    return prompt_too_long("messages", tokens, impl_->info.max_context_tokens);
   const bool thinking = request.thinking.value_or(format.default_thinking());
   Sampling sampling = request.sampling;
   if (!sampling.temperature) sampling.temperature = format.default_temperature(thinking);
@@ -233,6 +232,8 @@ Result<std::unique_ptr<Ticket>> LocalBackend::chat(ChatRequest request, EventSin
 Result<std::unique_ptr<Ticket>> LocalBackend::complete(CompletionRequest request, EventSink sink) {
   BALTORO_TRY_STATUS(check_limits(request.sampling, request.limits, request.echo ? 0 : 1));
   BALTORO_TRY(std::vector<std::int32_t> prompt, impl_->completion_prompt(request));
+  if (const auto tokens = static_cast<std::int64_t>(prompt.size()); tokens >= impl_->info.max_context_tokens)
+    return prompt_too_long("prompt", tokens, impl_->info.max_context_tokens);
   AnswerStreamOptions stream{.tokenizer = nullptr, .sink = std::move(sink)};
   stream.stop = request.limits.stop;
   stream.stop_repetition = request.handling.stop_repetition;

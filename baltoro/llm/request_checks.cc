@@ -36,6 +36,15 @@ Error invalid(std::string_view field, std::string message) {
   return {.code = Errc::kInvalidArgument, .message = "[llm] " + std::move(message), .field = std::string(field)};
 }
 
+Error prompt_too_long(std::string_view field, std::int64_t tokens, std::int64_t context_tokens) {
+  return {
+      .code = Errc::kPromptTooLong,
+      .message = fmt::format("[llm] prompt is too long: {} tokens > {} maximum; this model's maximum context length "
+                             "is {} tokens, one of them for the answer",
+                             tokens, context_tokens - 1, context_tokens),
+      .field = std::string(field)};
+}
+
 Status check_limits(const Sampling& sampling, const Limits& limits, std::int64_t min_tokens) {
   const auto outside = [](std::optional<float> value, float low, float high) {
     return value && !(*value >= low && *value <= high);
@@ -61,7 +70,8 @@ Status check_chat(const ChatRequest& request) {
     return unsupported("tool_choice", "tool_choice auto or none needed: forcing a call needs constrained decoding");
   if (request.response_format.kind != AnswerFormat::kText)
     return unsupported("response_format", "text needed: JSON needs constrained decoding");
-  if (request.thinking_budget) return unsupported("thinking", "no budget of tokens needed: it is enforced by constrained decoding");
+  if (request.thinking_budget)
+    return unsupported("thinking", "no budget of tokens needed: it is enforced by constrained decoding");
   return {};
 }
 

@@ -18,6 +18,10 @@ inline constexpr std::size_t kMaxStopStringBytes = 4096;
 // kInvalidArgument for a field of a request or an option.
 Error invalid(std::string_view field, std::string message);
 
+// kPromptTooLong: `tokens` leave no room for an answer. Worded as agents look for it before they shorten a
+// conversation.
+Error prompt_too_long(std::string_view field, std::int64_t tokens, std::int64_t context_tokens);
+
 // kInvalidArgument names the field: temperature 0..2, top_p (0, 1], n 1..16, at most 16 stop strings of 1..4096 bytes,
 // top_logprobs 0..20, max_tokens at least `min_tokens`. The engine checks the rest.
 Status check_limits(const Sampling& sampling, const Limits& limits, std::int64_t min_tokens);

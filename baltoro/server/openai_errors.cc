@@ -27,6 +27,8 @@ Row row(Errc code) {
       return {408, "timeout_error", "timeout"};
     case Errc::kTooLarge:
       return {413, "invalid_request_error", "request_too_large"};
+    case Errc::kPromptTooLong:
+      return {400, "invalid_request_error", "context_length_exceeded"};
     case Errc::kOverloaded:  // the three types of 429 are Moonshot's
       return {429, "engine_overloaded_error", "engine_overloaded"};
     case Errc::kRateLimited:

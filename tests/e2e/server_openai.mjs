@@ -228,14 +228,15 @@ const checks = {
       [{ messages: user('x'), logit_bias: { 999999: 1 } }, 'logit_bias'],
       [{ messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url: 'http://x/' } }] }] }, 'messages[0].content[0].type'],
       [{ messages: user('x'), tools: [{ type: 'function', function: { name: 'a b' } }] }, 'tools[0].function.name'],
-      [{ messages: user('word '.repeat(3000)) }, null],
+      [{ messages: user('word '.repeat(3000)) }, 'messages', 'context_length_exceeded'],
     ];
-    for (const [request, param] of bad) {
+    for (const [request, param, code = 'invalid_value'] of bad) {
       await assert.rejects(chat(request), (error) => {
         assert.ok(error instanceof OpenAI.BadRequestError, `${error}`);
         assert.equal(error.status, 400);
         assert.equal(error.type, 'invalid_request_error');
-        if (param !== null) assert.equal(error.param, param);
+        assert.equal(error.param, param);
+        assert.equal(error.code, code);
         return true;
       });
     }
