@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "baltoro/server/seal.h"
+
+#include <gtest/gtest.h>
+
+namespace baltoro::server {
+namespace {
+
+TEST(Seal, GivesBackWhatWasSealed) {
+  const Seal seal;
+  for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{2}, std::size_t{3}, std::size_t{100'000}}) {
+    const std::string text(size, 'x');
+    const std::string sealed = seal.seal(text, "ann");
+    EXPECT_EQ(sealed.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"),
+              std::string::npos);
+    EXPECT_EQ(seal.open(sealed, "ann"), text);
+  }
+  EXPECT_EQ(seal.open(seal.seal("", ""), ""), "");
+  EXPECT_NE(seal.seal("same", "ann"), seal.seal("same", "ann"));
+}
+
+TEST(Seal, OpensNothingElse) {
+  const Seal seal;
+  const std::string sealed = seal.seal("a secret thought", "ann");
+  EXPECT_EQ(seal.open(sealed, "bob"), std::nullopt);
+  EXPECT_EQ(Seal().open(sealed, "ann"), std::nullopt);
+  for (std::size_t i = 0; i < sealed.size(); ++i) {
+    std::string changed = sealed;
+    changed[i] = changed[i] == 'A' ? 'Q' : 'A';
+    // The last digit may hold bits that no byte takes: then the text is the same.
+    const auto opened = seal.open(changed, "ann");
+    if (i + 1 < sealed.size()) {
+      EXPECT_EQ(opened, std::nullopt) << i;
+    } else if (opened) {
+      EXPECT_EQ(*opened, "a secret thought");
+    }
+    EXPECT_EQ(seal.open(sealed.substr(0, i), "ann"), std::nullopt) << i;
+  }
+  for (const std::string_view text : {"", "!", "AAAA", "gAAAAABo", "\xff\xff"}) {
+    EXPECT_EQ(seal.open(text, "ann"), std::nullopt);
+  }
+}
+
+TEST(Seal, AKeyThatIsKeptOpensAfterARestart) {
+  Seal::Key key{};
+  key[3] = 7;
+  EXPECT_EQ(Seal(key).open(Seal(key).seal("kept", "ann"), "ann"), "kept");
+}
+
+}  // namespace
+}  // namespace baltoro::server
