@@ -34,8 +34,9 @@ struct AnswerHead {
   std::string id;  // "chatcmpl-...", "cmpl-..."
   std::string model;
   std::int64_t created_unix_s = 0;
-  std::int32_t n = 1;        // choices per prompt
-  std::int32_t choices = 1;  // in all
+  std::string system_fingerprint = {};  // of what computes: the same seed and fingerprint give the same answer
+  std::int32_t n = 1;                   // choices per prompt
+  std::int32_t choices = 1;             // in all
   bool include_usage = false;
 };
 

@@ -20,6 +20,8 @@ struct ApiLimits {
   std::size_t max_stop_bytes = 4096;
   std::int64_t max_top_logprobs = 20;
   std::size_t max_logit_bias = 4096;
+  bool strict_moonshot = false;       // refuse what Moonshot's own API refuses: other temperatures, top_p, penalties, n
+  std::size_t max_note_bytes = 4096;  // user, prompt_cache_key, ...
 };
 
 }  // namespace baltoro::server

@@ -26,12 +26,10 @@ struct ChatCall {
 // Unknown members are ignored; known ones are checked, and those this server cannot honour are refused by name.
 Result<ChatCall> parse_chat(const json::Value& body, const ApiLimits& limits);
 
-// messages: roles system, developer (= system), user, assistant, tool; contents as text or text parts.
-// Returns nothing and leaves the error in `reader` when something is wrong.
-std::vector<text::Message> read_messages(FieldReader& reader, const ApiLimits& limits);
-
-// tools: functions only, names [A-Za-z0-9_.-]{1,256}, unique; the declaration is kept whole.
-std::vector<text::Tool> read_tools(FieldReader& reader, const ApiLimits& limits);
+// messages: roles system, developer (= system), user, assistant, tool; contents as text or text parts. A system message
+// with `tools` and no content declares more of them (Moonshot's dynamic tools): they join the request's own, which
+// `conversation` holds already, and the message itself says nothing. Errors stay in `reader`.
+void read_messages(FieldReader& reader, const ApiLimits& limits, text::Conversation& conversation);
 
 // One "chat.completion" body / a stream of "chat.completion.chunk" events ended by [DONE].
 std::unique_ptr<AnswerWriter> make_chat_writer(AnswerHead head);

@@ -21,30 +21,13 @@ const char* finish_reason(llm::Finish reason) {
   return "stop";
 }
 
-json::Value bytes_json(const std::string& bytes) {
-  json::Array out;
-  for (char c : bytes) out.emplace_back(static_cast<int>(static_cast<unsigned char>(c)));
-  return out;
-}
-
-json::Object token_json(const std::string& bytes, float logprob) {
-  return {{"token", token_text(bytes)}, {"logprob", logprob_json(logprob)}, {"bytes", bytes_json(bytes)}};
-}
-
 json::Value logprobs_json(const std::vector<llm::Logprob>& tokens) {
-  json::Array content;
-  for (const llm::Logprob& token : tokens) {
-    json::Object entry = token_json(token.bytes, token.logprob);
-    json::Array top;
-    for (const auto& [bytes, logprob] : token.top) top.emplace_back(token_json(bytes, logprob));
-    entry.emplace_back("top_logprobs", std::move(top));
-    content.emplace_back(std::move(entry));
-  }
-  return json::Object{{"content", std::move(content)}, {"refusal", nullptr}};
+  return json::Object{{"content", tokens_json(tokens)}, {"refusal", nullptr}};
 }
 
 json::Object head_json(const AnswerHead& head, const char* object) {
-  return {{"id", head.id}, {"object", object}, {"created", head.created_unix_s}, {"model", head.model}};
+  return {{"id", head.id},       {"object", object},          {"created", head.created_unix_s},
+          {"model", head.model}, {"service_tier", "default"}, {"system_fingerprint", head.system_fingerprint}};
 }
 
 // Gathers everything, writes one body.

@@ -85,6 +85,114 @@ TEST(OpenAiChat, AcceptsEveryWayToSwitchThinking) {
   EXPECT_EQ(parse(with(R"("chat_template_kwargs":{"enable_thinking":true})"))->request.thinking, true);
   EXPECT_EQ(parse(with(R"("reasoning_effort":"none")"))->request.thinking, false);
   EXPECT_EQ(parse(with(R"("reasoning_effort":"high")"))->request.thinking, std::nullopt);
+  EXPECT_EQ(parse(with(R"("thinking":{"keep":"all"})"))->request.thinking, true);
+  EXPECT_EQ(parse(with(R"("thinking":{"type":"disabled","keep":"odd","effort":"odd"})"))->request.thinking, false);
+}
+
+TEST(OpenAiChat, AcceptsEveryWayToLimitThinking) {
+  EXPECT_EQ(parse(with(R"("thinking":{"type":"enabled","budget_tokens":0})"))->request.thinking_budget, 0);
+  EXPECT_EQ(parse(with(R"("thinking_token_budget":7)"))->request.thinking_budget, 7);
+  EXPECT_EQ(parse(with(R"("thinking_budget":8)"))->request.thinking_budget, 8);
+  EXPECT_EQ(parse(with(R"("chat_template_kwargs":{"thinking_budget":9})"))->request.thinking_budget, 9);
+  EXPECT_EQ(parse(with(R"("thinking":{"type":"enabled"})"))->request.thinking_budget, std::nullopt);
+}
+
+TEST(OpenAiChat, ForgetsTheReasoningThatThinkingKeepGivesUp) {
+  const auto kept = [](const std::string& keep) {
+    const auto call =
+        parse(R"({"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","reasoning_content":"1"},
+        {"role":"user","content":"c"},{"role":"assistant","content":"d","reasoning_content":"2"}],"thinking":{"keep":")" +
+              keep + "\"}}");
+    std::string out = call->request.preserve_thinking ? "all:" : "";
+    for (const auto& message : call->request.conversation.messages) out += message.reasoning;
+    return out;
+  };
+  EXPECT_EQ(kept("all"), "all:12");
+  EXPECT_EQ(kept("none"), "");
+  EXPECT_EQ(kept("after_last_user"), "2");
+  EXPECT_EQ(kept("after_last_non_tool_call_assistant"), "12");
+}
+
+TEST(OpenAiChat, NarrowsTheToolsToThoseAllowed) {
+  const auto call =
+      parse(with(R"("tools":[{"type":"function","function":{"name":"f"}},{"type":"function","function":{"name":"g"}}],
+      "tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"required","tools":[{"type":"function","function":{"name":"g"}}]}})"));
+  ASSERT_TRUE(call.ok()) << call.error().message;
+  EXPECT_EQ(call->request.tool_choice, llm::ToolChoice::kRequired);
+  ASSERT_EQ(call->request.conversation.tools.size(), 1u);
+  EXPECT_EQ(call->request.conversation.tools[0].name, "g");
+}
+
+TEST(OpenAiChat, TakesMoonshotsBuiltinFunctions) {
+  const auto call = parse(R"({"messages":[{"role":"user","content":"x"},
+      {"role":"assistant","content":"","tool_calls":[{"id":"$web_search:0","type":"builtin_function","function":{"name":"$web_search","arguments":"{}"}}]},
+      {"role":"tool","tool_call_id":"$web_search:0","name":"$web_search","content":"{}"}],
+      "tools":[{"type":"builtin_function","function":{"name":"$web_search"}}]})");
+  ASSERT_TRUE(call.ok()) << call.error().message;
+  EXPECT_EQ(call->request.conversation.tools[0].name, "$web_search");
+  EXPECT_EQ(call->request.conversation.messages[2].content, "{}");
+}
+
+std::string declares(const std::string& tools) { return R"({"role":"system","content":"","tools":)" + tools + "}"; }
+std::string function(const std::string& name) { return R"({"type":"function","function":{"name":")" + name + "\"}}"; }
+
+TEST(OpenAiChat, SystemMessagesDeclareTools) {
+  const auto call = parse(R"({"tools":[)" + function("f") + R"(],"tool_choice":"required","messages":[)" +
+                          declares("[" + function("g") + "," + function("h") + "]") +
+                          R"(,{"role":"user","content":"x"},{"role":"system","tools":[)" + function("i") + "]}]}");
+  ASSERT_TRUE(call.ok()) << call.error().message;
+  std::string names;
+  for (const text::Tool& tool : call->request.conversation.tools) names += tool.name;
+  EXPECT_EQ(names, "fghi");
+  EXPECT_EQ(call->request.conversation.messages.size(), 1u);
+  const std::string user = R"(,{"role":"user","content":"x"}]})";
+  const std::pair<std::string, std::string> bad[] = {
+      {R"({"messages":[{"role":"user","content":"","tools":[]})" + user, "messages[0].tools"},
+      {R"({"messages":[{"role":"assistant","content":"a","tools":[)" + function("f") + "]}" + user,
+       "messages[0].tools"},
+      {R"({"messages":[{"role":"system","content":"a","tools":[)" + function("f") + "]}" + user, "messages[0].content"},
+      {R"({"messages":[)" + declares("{}") + user, "messages[0].tools"},
+      {R"({"messages":[)" + declares("[null]") + user, "messages[0].tools[0]"},
+      {R"({"messages":[)" + declares(R"([{"type":"bogus","function":{"name":"x"}}])") + user,
+       "messages[0].tools[0].type"},
+      {R"({"messages":[)" + declares("[" + function("1bad") + "]") + user, "messages[0].tools"},
+      {R"({"messages":[)" + declares("[" + function("bad@name") + "]") + user, "messages[0].tools[0].function.name"},
+      {R"({"messages":[)" + declares("[" + function(std::string(257, 'a')) + "]") + user,
+       "messages[0].tools[0].function.name"},
+      {R"({"messages":[)" + declares("[" + function("f") + "," + function("f") + "]") + user,
+       "messages[0].tools[1].function.name"},
+      {R"({"messages":[)" + declares("[" + function("f") + "]") + "," + declares("[" + function("f") + "]") + user,
+       "messages[1].tools"},
+      {R"({"tools":[)" + function("f") + R"(],"messages":[)" + declares("[" + function("f") + "]") + user,
+       "messages[0].tools"},
+      {R"({"messages":[)" + declares("[" + function("f") + "]") + "]}", "messages"},
+  };
+  for (const auto& [body, field] : bad) {
+    const auto refused = parse(body);
+    ASSERT_FALSE(refused.ok()) << body.substr(0, 300);
+    EXPECT_EQ(refused.error().field, field) << body.substr(0, 300) << "\n" << refused.error().message;
+  }
+}
+
+// The cases of Moonshot's vendor verifier, tests/params.
+TEST(OpenAiChat, HoldsToMoonshotsParametersWhenAsked) {
+  ApiLimits strict;
+  strict.strict_moonshot = true;
+  const auto status = [&](const std::string& members) {
+    return parse_chat(*parse_body(with(members), strict), strict).ok();
+  };
+  for (const char* good :
+       {R"("n":1)", R"("temperature":0.6)", R"("temperature":0.0)", R"("temperature":1.0)", R"("top_p":0.95)",
+        R"("presence_penalty":0,"frequency_penalty":0)", R"("thinking":{"type":"disabled"})"}) {
+    EXPECT_TRUE(status(good)) << good;
+  }
+  for (const char* bad : {R"("n":2)", R"("temperature":1.1)", R"("temperature":2.0)", R"("temperature":-0.1)",
+                          R"("top_p":0.8)", R"("presence_penalty":0.5)", R"("frequency_penalty":0.5)"}) {
+    EXPECT_FALSE(status(bad)) << bad;
+    if (std::string_view(bad).find("-0.1") == std::string_view::npos) {
+      EXPECT_TRUE(parse(with(bad)).ok()) << bad;
+    }
+  }
 }
 
 struct Bad {
@@ -150,7 +258,9 @@ TEST(OpenAiChat, NamesTheOffendingField) {
       {with(R"("stream_options":{"include_usage":true})"), "stream_options"},
       {with(R"("stream":true,"stream_options":{"include_usage":1})"), "stream_options.include_usage"},
       {with(R"("tools":{})"), "tools"},
-      {with(R"("tools":[{"type":"builtin_function","function":{"name":"$web_search"}}])"), "tools[0].type"},
+      {with(R"("tools":[{"type":"custom","custom":{"name":"f"}}])"), "tools[0].type"},
+      {with(R"("tools":[{"type":"function","function":{"name":"$web_search"}}])"), "tools[0].function.name"},
+      {with(R"("tools":[{"type":"builtin_function","function":{"name":"$"}}])"), "tools[0].function.name"},
       {with(R"("tools":[{"type":"function"}])"), "tools[0].function"},
       {with(R"("tools":[{"type":"function","function":{"name":"a:b"}}])"), "tools[0].function.name"},
       {with(R"("tools":[{"type":"function","function":{"name":""}}])"), "tools[0].function.name"},
@@ -166,6 +276,27 @@ TEST(OpenAiChat, NamesTheOffendingField) {
       {with(R"("functions":[])"), "functions"},
       {with(R"("thinking":{"type":"odd"})"), "thinking.type"},
       {with(R"("thinking":true)"), "thinking"},
+      {with(R"("thinking":{"type":"enabled","keep":"some"})"), "thinking.keep"},
+      {with(R"("thinking":{"effort":"odd"})"), "thinking.effort"},
+      {with(R"("thinking":{"budget_tokens":-1})"), "thinking.budget_tokens"},
+      {with(R"("thinking_token_budget":1.5)"), "thinking_token_budget"},
+      {with(R"("thinking_budget":"9")"), "thinking_budget"},
+      {with(R"("chat_template_kwargs":{"thinking_budget":-1})"), "chat_template_kwargs.thinking_budget"},
+      {with(R"("chat_template_kwargs":{"thinking":"false"})"), "chat_template_kwargs.thinking"},
+      {with(R"("reasoning_effort":"odd")"), "reasoning_effort"},
+      {with(
+           R"("tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"none","tools":[{"type":"function","function":{"name":"f"}}]}})"),
+       "tool_choice.allowed_tools.mode"},
+      {with(
+           R"("tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[{"type":"function","function":{"name":"g"}}]}})"),
+       "tool_choice.allowed_tools.tools[0].function.name"},
+      {with(R"("metadata":[])"), "metadata"},
+      {with(R"("metadata":{"k":7})"), "metadata"},
+      {with(R"("user":7)"), "user"},
+      {with(R"("prompt_cache_key":")" + std::string(1 << 20, 'x') + "\""), "prompt_cache_key"},
+      {with(R"("store":"yes")"), "store"},
+      {with(R"("web_search_options":{})"), "web_search_options"},
+      {with(R"("audio":{"voice":"a"})"), "audio"},
       {with(R"("modalities":["audio"])"), "modalities"},
   };
   for (const Bad& bad : cases) {
@@ -202,7 +333,13 @@ TEST(OpenAiChat, KeepsNulAndMarkersAsText) {
 }
 
 AnswerHead test_head(std::int32_t n, bool usage) {
-  return {.id = "chatcmpl-1", .model = "m", .created_unix_s = 7, .n = n, .choices = n, .include_usage = usage};
+  return {.id = "chatcmpl-1",
+          .model = "m",
+          .created_unix_s = 7,
+          .system_fingerprint = "fp_1",
+          .n = n,
+          .choices = n,
+          .include_usage = usage};
 }
 
 std::vector<llm::Event> answer_events() {
@@ -223,7 +360,7 @@ TEST(OpenAiChat, WritesOneBody) {
   writer->end(out);
   EXPECT_EQ(
       out,
-      R"({"id":"chatcmpl-1","object":"chat.completion","created":7,"model":"m","choices":[{"index":0,"message":)"
+      R"({"id":"chatcmpl-1","object":"chat.completion","created":7,"model":"m","service_tier":"default","system_fingerprint":"fp_1","choices":[{"index":0,"message":)"
       R"({"role":"assistant","content":"ok","reasoning_content":"hm","refusal":null,"annotations":[],)"
       R"("tool_calls":[{"id":"functions.f:0","type":"function","function":{"name":"f","arguments":"{\"a\":1}"}}]},)"
       R"("logprobs":null,"finish_reason":"tool_calls"}],"usage":{"prompt_tokens":10,"completion_tokens":6,)"
@@ -237,7 +374,7 @@ TEST(OpenAiChat, WritesAStream) {
   for (const auto& event : answer_events()) writer->event(event, out);
   writer->end(out);
   const std::string head =
-      R"(data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":7,"model":"m","choices":[)";
+      R"(data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":7,"model":"m","service_tier":"default","system_fingerprint":"fp_1","choices":[)";
   const std::string usage = R"({"prompt_tokens":10,"completion_tokens":6,"total_tokens":16,"cached_tokens":4,)"
                             R"("prompt_tokens_details":{"cached_tokens":4},)"
                             R"("completion_tokens_details":{"reasoning_tokens":2}})";

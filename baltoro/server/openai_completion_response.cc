@@ -54,7 +54,11 @@ json::Value finish_json(llm::Finish reason) {
 }
 
 json::Object head_json(const AnswerHead& head) {
-  return {{"id", head.id}, {"object", "text_completion"}, {"created", head.created_unix_s}, {"model", head.model}};
+  return {{"id", head.id},
+          {"object", "text_completion"},
+          {"created", head.created_unix_s},
+          {"model", head.model},
+          {"system_fingerprint", head.system_fingerprint}};
 }
 
 json::Object choice_json(std::int64_t index, std::string text, json::Value logprobs, json::Value finish) {

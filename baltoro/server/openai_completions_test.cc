@@ -63,7 +63,7 @@ TEST(OpenAiCompletions, NamesTheOffendingField) {
 }
 
 AnswerHead test_head(std::int32_t n, std::int32_t choices) {
-  return {.id = "cmpl-1", .model = "m", .created_unix_s = 7, .n = n, .choices = choices};
+  return {.id = "cmpl-1", .model = "m", .created_unix_s = 7, .system_fingerprint = "fp_1", .n = n, .choices = choices};
 }
 
 TEST(OpenAiCompletions, WritesOneBodyWithLegacyLogprobs) {
@@ -75,12 +75,13 @@ TEST(OpenAiCompletions, WritesOneBodyWithLegacyLogprobs) {
   writer->event({0, llm::LogprobDelta{{{"x", 2, -0.5f, {{"x", -0.5f}, {"\xff", -2.0f}}}}, false}}, out);
   writer->event({0, llm::Finished{llm::Finish::kLength, {}, {1, 0, 1, 0}, {}}}, out);
   writer->end(out);
-  EXPECT_EQ(out,
-            R"({"id":"cmpl-1","object":"text_completion","created":7,"model":"m","choices":[{"text":"éx","index":0,)"
-            R"("logprobs":{"tokens":["é","x"],"token_logprobs":[null,-0.5],"top_logprobs":[null,{"x":-0.5,)"
-            R"("bytes:\\xff":-2.0}],"text_offset":[0,1]},"finish_reason":"length"}],"usage":{"prompt_tokens":1,)"
-            R"("completion_tokens":1,"total_tokens":2,"cached_tokens":0,"prompt_tokens_details":{"cached_tokens":0},)"
-            R"("completion_tokens_details":{"reasoning_tokens":0}}})");
+  EXPECT_EQ(
+      out,
+      R"({"id":"cmpl-1","object":"text_completion","created":7,"model":"m","system_fingerprint":"fp_1","choices":[{"text":"éx","index":0,)"
+      R"("logprobs":{"tokens":["é","x"],"token_logprobs":[null,-0.5],"top_logprobs":[null,{"x":-0.5,)"
+      R"("bytes:\\xff":-2.0}],"text_offset":[0,1]},"finish_reason":"length"}],"usage":{"prompt_tokens":1,)"
+      R"("completion_tokens":1,"total_tokens":2,"cached_tokens":0,"prompt_tokens_details":{"cached_tokens":0},)"
+      R"("completion_tokens_details":{"reasoning_tokens":0}}})");
 }
 
 TEST(OpenAiCompletions, StreamsChoicesOfSeveralPrompts) {
@@ -91,7 +92,8 @@ TEST(OpenAiCompletions, StreamsChoicesOfSeveralPrompts) {
   writer->event({0, llm::Finished{}}, out);
   writer->event({1, llm::Finished{llm::Finish::kLength, {}, {}, {}}}, out);
   writer->end(out);
-  const std::string head = R"(data: {"id":"cmpl-1","object":"text_completion","created":7,"model":"m","choices":[)";
+  const std::string head =
+      R"(data: {"id":"cmpl-1","object":"text_completion","created":7,"model":"m","system_fingerprint":"fp_1","choices":[)";
   EXPECT_EQ(out, head +
                      R"({"text":"b","index":1,"logprobs":null,"finish_reason":null}]})"
                      "\n\n" +

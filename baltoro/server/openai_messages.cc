@@ -5,39 +5,11 @@
 #include <unordered_set>
 
 #include "baltoro/server/openai_chat.h"
+#include "baltoro/server/openai_content.h"
+#include "baltoro/server/openai_tools.h"
 
 namespace baltoro::server {
 namespace {
-
-// Content as a string or as parts of type "text" (or "refusal", which assistants return), joined.
-std::optional<std::string> read_content(FieldReader& reader, const ApiLimits& limits) {
-  const json::Value* content = reader.any("content");
-  if (content == nullptr) return {};
-  if (content->is_string()) return content->as_string();
-  if (!content->is_array()) {
-    reader.wrong_kind("content", "a string or an array of parts", *content);
-    return {};
-  }
-  const json::Array* parts = reader.array("content", limits.max_messages);
-  std::string text;
-  for (std::size_t i = 0; parts != nullptr && i < parts->size() && reader.ok(); ++i) {
-    FieldReader part((*parts)[i], reader.path("content", i));
-    const std::string* type = part.string("type");
-    if (part.ok() && type == nullptr) part.missing("type", "the part's type");
-    if (type != nullptr && *type != "text" && *type != "refusal") {
-      part.fail("type",
-                fmt::format("parts of type \"{}\" are not accepted, this model reads text only", type->substr(0, 64)));
-    }
-    const std::string* piece = part.ok() ? part.string(*type == "text" ? "text" : "refusal") : nullptr;
-    if (part.ok() && piece == nullptr) part.missing(*type, "a string");
-    if (!part.ok()) {
-      reader.fail_with(part.status().error());
-    } else {
-      text += *piece;
-    }
-  }
-  return text;
-}
 
 void read_tool_calls(FieldReader& reader, const ApiLimits& limits, text::Message& message) {
   const json::Array* calls = reader.array("tool_calls", limits.max_messages);
@@ -46,7 +18,9 @@ void read_tool_calls(FieldReader& reader, const ApiLimits& limits, text::Message
     const std::string* id = call.ok() ? call.string("id") : nullptr;
     const std::string* type = call.ok() ? call.string("type") : nullptr;
     if (call.ok() && id == nullptr) call.missing("id", "the call's id");
-    if (type != nullptr && *type != "function") call.fail("type", "only \"function\" is accepted");
+    if (type != nullptr && *type != "function" && *type != "builtin_function") {
+      call.fail("type", "only \"function\" is accepted");
+    }
     const json::Value* function = call.ok() ? call.object("function") : nullptr;
     if (call.ok() && function == nullptr) call.missing("function", "an object");
     if (!call.ok()) return reader.fail_with(call.status().error());
@@ -95,7 +69,7 @@ text::Message read_message(FieldReader& reader, const ApiLimits& limits) {
     return out;
   }
   out.role = *known;
-  auto content = read_content(reader, limits);
+  auto content = read_text(reader, "content", limits);
   const std::string* name = reader.string("name");
   if (name != nullptr && name->size() > limits.max_name_bytes) {
     reader.fail("name", fmt::format("at most {} bytes are accepted, {} seen", limits.max_name_bytes, name->size()));
@@ -105,9 +79,9 @@ text::Message read_message(FieldReader& reader, const ApiLimits& limits) {
   if (out.role == text::Role::kAssistant) {
     read_assistant(reader, limits, out, content.has_value());
   } else {
-    if (!content && reader.ok()) reader.missing("content", "a string or an array of parts");
+    const bool declares = out.role == text::Role::kSystem && reader.any("tools") != nullptr;
+    if (!content && !declares && reader.ok()) reader.missing("content", "a string or an array of parts");
     if (reader.boolean("partial").value_or(false)) reader.fail("partial", "only the last assistant message may be");
-    if (reader.any("tools") != nullptr) reader.fail("tools", "tools inside a message are not accepted");
   }
   if (out.role == text::Role::kTool) {
     const std::string* id = reader.string("tool_call_id");
@@ -120,20 +94,43 @@ text::Message read_message(FieldReader& reader, const ApiLimits& limits) {
 
 }  // namespace
 
-std::vector<text::Message> read_messages(FieldReader& reader, const ApiLimits& limits) {
-  std::vector<text::Message> out;
-  const json::Array* messages = reader.array("messages", limits.max_messages);
-  if (messages == nullptr) {
-    reader.missing("messages", "an array of messages");
-    return out;
+namespace {
+
+// Tools declared by a message: beside the rules for all tools, names must begin with a letter and be new.
+void read_message_tools(FieldReader& reader, const ApiLimits& limits, const text::Message& message,
+                        std::vector<text::Tool>& tools) {
+  if (message.role != text::Role::kSystem) return reader.fail("tools", "only system messages may declare tools");
+  if (!message.content.empty()) return reader.fail("content", "a message that declares tools must have no content");
+  std::vector<text::Tool> more = read_tools(reader, ToolShape::kNested, limits);
+  for (std::size_t i = 0; i < more.size() && reader.ok(); ++i) {
+    const std::string& name = more[i].name;
+    const auto same = [&](const text::Tool& tool) { return tool.name == name; };
+    const char first = name.front();
+    const bool letter = (first >= 'a' && first <= 'z') || (first >= 'A' && first <= 'Z') || first == '_';
+    if (!letter && first != '$') {
+      reader.fail("tools", fmt::format("[{}].function.name: a letter is needed first", i));
+    } else if (std::ranges::any_of(tools, same)) {
+      reader.fail("tools", fmt::format("\"{}\" is declared twice", name.substr(0, 64)));
+    } else if (tools.size() >= limits.max_tools) {
+      reader.fail("tools", fmt::format("at most {} tools are accepted", limits.max_tools));
+    } else {
+      tools.push_back(std::move(more[i]));
+    }
   }
+}
+
+}  // namespace
+
+void read_messages(FieldReader& reader, const ApiLimits& limits, text::Conversation& conversation) {
+  const json::Array* messages = reader.array("messages", limits.max_messages);
+  if (messages == nullptr) return reader.missing("messages", "an array of messages");
   if (messages->empty()) reader.fail("messages", "at least one message is needed");
   std::unordered_set<std::string> call_ids;
+  auto& out = conversation.messages;
   out.reserve(messages->size());
   for (std::size_t i = 0; i < messages->size() && reader.ok(); ++i) {
     FieldReader message((*messages)[i], reader.path("messages", i));
-    out.push_back(read_message(message, limits));
-    const text::Message& read = out.back();
+    text::Message read = read_message(message, limits);
     for (const text::ToolCall& call : read.tool_calls) call_ids.insert(call.id);
     if (message.ok() && read.tool_call_id && !call_ids.contains(*read.tool_call_id)) {
       message.fail("tool_call_id",
@@ -142,68 +139,12 @@ std::vector<text::Message> read_messages(FieldReader& reader, const ApiLimits& l
     if (message.ok() && read.partial && i + 1 != messages->size()) {
       message.fail("partial", "only the last assistant message may be partial");
     }
+    const bool declares = message.ok() && message.any("tools") != nullptr;
+    if (declares) read_message_tools(message, limits, read, conversation.tools);
     if (!message.ok()) reader.fail_with(message.status().error());
+    if (!declares) out.push_back(std::move(read));
   }
-  return out;
-}
-
-namespace {
-
-bool valid_tool_name(std::string_view name) {
-  return std::ranges::all_of(name, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
-           c == '.';
-  });
-}
-
-// Checks one declaration and takes its name; the declaration itself stays as it came.
-text::Tool read_tool(const json::Value& value, FieldReader& entry, const ApiLimits& limits) {
-  text::Tool out;
-  const std::string* type = entry.ok() ? entry.string("type") : nullptr;
-  if (entry.ok() && type == nullptr) entry.missing("type", "\"function\"");
-  if (type != nullptr && *type != "function") {
-    entry.fail("type", fmt::format("only \"function\" is accepted, \"{}\" seen", type->substr(0, 64)));
-  }
-  const json::Value* function = entry.ok() ? entry.object("function") : nullptr;
-  if (entry.ok() && function == nullptr) entry.missing("function", "an object");
-  if (!entry.ok()) return out;
-  FieldReader inner(*function, entry.path("function"));
-  const std::string* name = inner.string("name");
-  if (inner.ok() && name == nullptr) inner.missing("name", "the function's name");
-  if (inner.ok() && (name->empty() || name->size() > limits.max_name_bytes || !valid_tool_name(*name))) {
-    inner.fail("name", fmt::format("1 to {} letters, digits, '_', '-' or '.' are needed", limits.max_name_bytes));
-  }
-  if (inner.ok()) (void)inner.string("description");
-  if (inner.ok()) (void)inner.object("parameters");
-  const bool strict = inner.ok() && inner.boolean("strict").value_or(false);
-  if (!inner.ok()) {
-    entry.fail_with(inner.status().error());
-    return out;
-  }
-  if (const std::size_t bytes = json::dump(value).size(); bytes > limits.max_tool_bytes) {
-    entry.fail("", fmt::format("a declaration may have {} bytes of JSON, {} seen", limits.max_tool_bytes, bytes));
-  }
-  out.name = *name;
-  out.declaration = value;
-  out.strict = strict;
-  return out;
-}
-
-}  // namespace
-
-std::vector<text::Tool> read_tools(FieldReader& reader, const ApiLimits& limits) {
-  std::vector<text::Tool> out;
-  const json::Array* tools = reader.array("tools", limits.max_tools);
-  std::unordered_set<std::string> names;
-  for (std::size_t i = 0; tools != nullptr && i < tools->size() && reader.ok(); ++i) {
-    FieldReader entry((*tools)[i], reader.path("tools", i));
-    out.push_back(read_tool((*tools)[i], entry, limits));
-    if (entry.ok() && !names.insert(out.back().name).second) {
-      entry.fail("function.name", fmt::format("\"{}\" is declared twice", out.back().name));
-    }
-    if (!entry.ok()) reader.fail_with(entry.status().error());
-  }
-  return out;
+  if (reader.ok() && out.empty()) reader.fail("messages", "at least one message that says something is needed");
 }
 
 }  // namespace baltoro::server

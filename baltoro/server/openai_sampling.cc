@@ -72,6 +72,16 @@ void read_stop(FieldReader& reader, const ApiLimits& limits, std::vector<std::st
   }
 }
 
+json::Value bytes_json(const std::string& bytes) {
+  json::Array out;
+  for (char c : bytes) out.emplace_back(static_cast<int>(static_cast<unsigned char>(c)));
+  return out;
+}
+
+json::Object token_json(const std::string& bytes, float logprob) {
+  return {{"token", token_text(bytes)}, {"logprob", logprob_json(logprob)}, {"bytes", bytes_json(bytes)}};
+}
+
 }  // namespace
 
 llm::Sampling read_sampling(FieldReader& reader, const ApiLimits& limits) {
@@ -158,6 +168,18 @@ json::Value logprob_json(float logprob) {
   double value = 0;
   std::from_chars(text, written.ptr, value);
   return value;
+}
+
+json::Array tokens_json(const std::vector<llm::Logprob>& tokens) {
+  json::Array out;
+  for (const llm::Logprob& token : tokens) {
+    json::Object entry = token_json(token.bytes, token.logprob);
+    json::Array top;
+    for (const auto& [bytes, logprob] : token.top) top.emplace_back(token_json(bytes, logprob));
+    entry.emplace_back("top_logprobs", std::move(top));
+    out.emplace_back(std::move(entry));
+  }
+  return out;
 }
 
 }  // namespace baltoro::server

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "baltoro/base/json.h"
 #include "baltoro/llm/llm.h"
@@ -40,5 +41,8 @@ std::string token_text(const std::string& bytes);
 
 // A finite number for JSON: -infinity becomes -9999, as OpenAI does; NaN becomes null.
 json::Value logprob_json(float logprob);
+
+// Tokens with their log-probabilities, bytes and best alternatives, as Chat Completions and Responses write them.
+json::Array tokens_json(const std::vector<llm::Logprob>& tokens);
 
 }  // namespace baltoro::server
