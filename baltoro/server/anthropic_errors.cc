@@ -80,6 +80,7 @@ bool speaks_anthropic(const Request& head) {
 int anthropic_status(Errc code) {
   switch (code) {
     case Errc::kInvalidArgument:
+    case Errc::kPromptTooLong:
     case Errc::kUnsupported:
       return 400;
     case Errc::kUnauthenticated:

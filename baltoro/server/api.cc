@@ -74,7 +74,13 @@ json::Value model_json(const llm::ModelInfo& model) {
   out.emplace_back("object", "model");
   out.emplace_back("created", model.created_unix_s);
   out.emplace_back("owned_by", "baltoro");
-  out.emplace_back("context_length", model.max_context_tokens);
+  out.emplace_back("root", model.id);
+  out.emplace_back("parent", nullptr);
+  out.emplace_back("context_length", model.max_context_tokens);  // Moonshot's name, then vLLM's
+  out.emplace_back("max_model_len", model.max_context_tokens);
+  out.emplace_back("supports_reasoning", model.thinks);
+  out.emplace_back("supports_image_in", false);
+  out.emplace_back("supports_video_in", false);
   if (!model.arithmetic.empty()) out.emplace_back("arithmetic", model.arithmetic);
   return out;
 }
@@ -84,6 +90,27 @@ bool fits_method(std::string_view method, std::string_view wanted) {
   return method == wanted || (method == "HEAD" && wanted == "GET");
 }
 
+// What a request leaves open is the server's to say, and after it the family's.
+void fill_sampling(llm::Sampling& sampling, const llm::Sampling& defaults) {
+  const auto fill = [](auto& value, const auto& otherwise) {
+    if (!value) value = otherwise;
+  };
+  fill(sampling.temperature, defaults.temperature);
+  fill(sampling.top_p, defaults.top_p);
+  fill(sampling.min_p, defaults.min_p);
+  fill(sampling.top_k, defaults.top_k);
+  fill(sampling.presence_penalty, defaults.presence_penalty);
+  fill(sampling.frequency_penalty, defaults.frequency_penalty);
+  fill(sampling.repetition_penalty, defaults.repetition_penalty);
+}
+
+// Names what decides an answer beside the request: model, family and arithmetic.
+std::string fingerprint_of(const llm::ModelInfo& model) {
+  const std::string text =
+      fmt::format("{}\n{}\n{}\n{}", model.id, model.family, model.arithmetic, model.created_unix_s);
+  return "fp_" + to_hex(sha256(std::as_bytes(std::span(text)))).substr(0, 12);
+}
+
 std::unique_ptr<Reply> json_reply(const json::Value& body) { return make_reply({.body = json::dump(body)}); }
 
 }  // namespace
@@ -91,20 +118,32 @@ std::unique_ptr<Reply> json_reply(const json::Value& body) { return make_reply({
 Api::Api(ApiOptions options, llm::Backend& backend)
     : options_(std::move(options)),
       backend_(backend),
+      fingerprint_(fingerprint_of(backend.model())),
+      responses_({.limits = options_.limits,
+                  .store = options_.store,
+                  .seal = options_.seal_key ? Seal(*options_.seal_key) : Seal(),
+                  .now_unix_s = unix_now}),
       signer_(options_.thinking_key.empty() ? ThinkingSigner::random_key() : options_.thinking_key) {
   // The JSON library sets itself up at its first use, where it cannot bear to be out of memory.
   BALTORO_CHECK(json::parse("{}").ok(), "an empty object is JSON");
 }
 
-const Api::Route* Api::find_route(std::string_view path) {
+std::span<const Api::Route> Api::routes() {
   static constexpr Route kRoutes[] = {
       {"POST", "/v1/chat/completions", "chat_completions", &Api::chat},
       {"POST", "/v1/completions", "completions", &Api::completion},
       {"POST", "/v1/messages", "messages", &Api::messages},
       {"POST", "/v1/messages/count_tokens", "count_tokens", &Api::message_tokens},
+      {"POST", "/v1/responses", "responses", &Api::responses},
+      {"POST", "/v1/responses/input_tokens", "count_tokens", &Api::count_response},
+      {"GET", "/v1/responses/", "responses", &Api::response_input, true, true, "/input_items"},
+      {"POST", "/v1/responses/", "responses", &Api::cancel_response, true, true, "/cancel"},
+      {"GET", "/v1/responses/", "responses", &Api::response, true, true},
+      {"DELETE", "/v1/responses/", "responses", &Api::delete_response, true, true},
       {"GET", "/v1/models", "models", &Api::models},
-      {"GET", "/v1/models/", "models", &Api::one_model, true, true},
+      {"GET", "/v1/models/", "models", &Api::one_model, true, true, "", true},
       {"POST", "/v1/tokenize", "tokenize", &Api::tokenize},
+      {"POST", "/v1/detokenize", "detokenize", &Api::detokenize},
       {"POST", "/v1/tokenizers/estimate-token-count", "count_tokens", &Api::count_tokens},
       {"GET", "/metrics", "metrics", &Api::metrics_text},
       {"GET", "/health", "health", &Api::health, false},
@@ -113,13 +152,27 @@ const Api::Route* Api::find_route(std::string_view path) {
       {"GET", "/health/ready", "health", &Api::health, false},
       {"GET", "/health/live", "health", &Api::alive, false},
   };
-  path = anthropic_route(path);
-  for (const Route& route : kRoutes) {
-    if (route.prefix ? path.starts_with(route.path) && path.size() > route.path.size() : path == route.path) {
-      return &route;
-    }
+  return kRoutes;
+}
+
+bool Api::Route::fits(std::string_view wanted) const {
+  if (!prefix) return wanted == path;
+  if (wanted.size() <= path.size() + suffix.size() || !wanted.starts_with(path) || !wanted.ends_with(suffix))
+    return false;
+  wanted.remove_prefix(path.size());
+  wanted.remove_suffix(suffix.size());
+  return slashes || wanted.find('/') == wanted.npos;
+}
+
+const Api::Route* Api::find_route(const Request& request) {
+  const Route* other_method = nullptr;
+  const std::string_view path = anthropic_route(request.path);
+  for (const Route& route : routes()) {
+    if (!route.fits(path)) continue;
+    if (fits_method(request.method, route.method)) return &route;
+    if (other_method == nullptr) other_method = &route;
   }
-  return nullptr;
+  return other_method;
 }
 
 bool Api::host_allowed(const Request& head) const {
@@ -149,7 +202,7 @@ std::string Api::tenant_of(const Request& head) const {
 }
 
 std::optional<Response> Api::reject_early(const Request& head) {
-  const Route* route = find_route(head.path);
+  const Route* route = find_route(head);
   if (!host_allowed(head)) {
     return refusal(head, {Errc::kPermissionDenied, "this Host is not served here (see --allow-host)"});
   }
@@ -159,8 +212,13 @@ std::optional<Response> Api::reject_early(const Request& head) {
   }
   if (route == nullptr) return refusal(head, {Errc::kNotFound, "no such path here"});
   if (!fits_method(head.method, route->method)) {
+    std::string methods;
+    for (const Route& other : routes()) {
+      if (other.path != route->path || other.suffix != route->suffix) continue;
+      methods.append(methods.empty() ? "" : ", ").append(other.method == "GET" ? "GET, HEAD" : other.method);
+    }
     Response response = refusal(head, 405, fmt::format("{} is needed here", route->method));
-    response.headers.emplace_back("Allow", route->method == "GET" ? "GET, HEAD" : route->method);
+    response.headers.emplace_back("Allow", methods);
     return response;
   }
   if (draining_ && route->method == "POST") {
@@ -177,7 +235,7 @@ std::optional<Response> Api::reject_early(const Request& head) {
 }
 
 std::unique_ptr<Reply> Api::handle(Request request, std::function<void()> wake) {
-  const Route* route = find_route(request.path);
+  const Route* route = find_route(request);
   BALTORO_CHECK(route != nullptr, "a request without a route was not rejected");
   Answer answer = (this->*route->answer)(request, std::move(wake));
   if (!answer.ok()) {
@@ -198,7 +256,7 @@ Response Api::protocol_error(const Request& head, int status, std::string_view m
 }
 
 void Api::ended(const Request& request, const Ended& how) {
-  const Route* route = find_route(request.path);
+  const Route* route = find_route(request);
   const std::string_view endpoint = route == nullptr ? "other" : route->endpoint;
   metrics_.request_ended(endpoint, how.status, how.seconds);
   if (options_.log) options_.log(access_line(options_.log_format, utc_now(), endpoint, request, how));
@@ -246,6 +304,7 @@ Api::Answer Api::start(const Request& request, const json::Value& body, Call cal
     work.handling = options.handling;
     work.cache_scope = {.tenant = tenant, .salt = options.cache_salt};
     work.handling.trace_id = request.trace.trace_id;
+    fill_sampling(work.sampling, options_.sampling);
     return begin(std::move(work), [events, offset](const llm::Event& event) {
       llm::Event moved = event;
       moved.choice += offset;
@@ -320,6 +379,7 @@ Api::Answer Api::chat(Request& request, Wake wake) {
   const AnswerHead head{.id = "chatcmpl-" + request.id.substr(4),
                         .model = backend_.model().id,
                         .created_unix_s = unix_now(),
+                        .system_fingerprint = fingerprint_,
                         .n = call.n,
                         .choices = call.choices,
                         .include_usage = read.include_usage};
@@ -340,6 +400,7 @@ Api::Answer Api::completion(Request& request, Wake wake) {
   const AnswerHead head{.id = "cmpl-" + request.id.substr(4),
                         .model = backend_.model().id,
                         .created_unix_s = unix_now(),
+                        .system_fingerprint = fingerprint_,
                         .n = call.n,
                         .choices = call.choices,
                         .include_usage = read.include_usage};
@@ -380,6 +441,25 @@ Api::Answer Api::tokenize(Request& request, Wake) {
   json::Array tokens(ids.begin(), ids.end());
   out.set("tokens", std::move(tokens));
   return json_reply(out);
+}
+
+Api::Answer Api::detokenize(Request& request, Wake) {
+  BALTORO_TRY(json::Value body, parse_body(request.body, options_.limits));
+  FieldReader reader(body, "");
+  const json::Array* tokens = reader.array("tokens", options_.limits.max_json_values);
+  if (tokens == nullptr) reader.missing("tokens", "an array of token ids");
+  std::vector<std::int32_t> ids;
+  for (std::size_t i = 0; reader.ok() && i < tokens->size(); ++i) {
+    const json::Value& id = (*tokens)[i];
+    if (id.kind() != json::Kind::kInt || id.as_int() < 0 || id.as_int() > INT32_MAX) {
+      reader.fail_with(field_error(reader.path("tokens", i), "a token id is needed"));
+    } else {
+      ids.push_back(static_cast<std::int32_t>(id.as_int()));
+    }
+  }
+  if (!reader.ok()) return reader.status().error();
+  BALTORO_TRY(const std::string text, backend_.detokenize(ids));
+  return json_reply(json::Object{{"prompt", utf8_sanitize(text)}});
 }
 
 Api::Answer Api::count_tokens(Request& request, Wake) {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -19,6 +20,7 @@
 #include "baltoro/server/generation_reply.h"
 #include "baltoro/server/http.h"
 #include "baltoro/server/metrics.h"
+#include "baltoro/server/responses_service.h"
 
 namespace baltoro::server {
 
@@ -27,17 +29,18 @@ struct ApiOptions {
   std::vector<std::string> allowed_hosts;  // names accepted in the Host header, without port; empty: any
   ApiLimits limits;
   std::size_t max_waiting_bytes = std::size_t{4} << 20;  // of one answer that its client does not read
+  llm::Sampling sampling;                                // where a request says nothing; what is absent: the family's
   CallOptions call;                                      // where a request says nothing
   std::string thinking_key;                              // secret that signs thoughts; empty: a new one each start
+  StoreLimits store;                                     // of responses that clients may name again
+  std::optional<Seal::Key> seal_key;                     // absent: a key of this process, gone with it
   double max_answer_seconds = 0;                         // from a request to the end of its answer; 0: no limit
   LogFormat log_format = LogFormat::kText;
   std::function<void(std::string_view)> log;  // one line per request, without newline; null: none
 };
 
-// The routes: /v1/chat/completions, /v1/completions, /v1/messages, /v1/messages/count_tokens, /v1/models,
-// /v1/models/{id}, /v1/tokenize, /v1/tokenizers/estimate-token-count, /metrics, /health, / and /page/NAME (the chat
-// page); those of Anthropic's clients below /anthropic, too. All but /health and the page need a key where keys are
-// set.
+// The routes: see Api::routes() and the room's README; those of Anthropic's clients are below /anthropic, too. All but
+// /health and the chat page (/, /page/NAME) need a key where keys are set.
 class Api final : public Handler {
  public:
   // `backend` must outlive this and every Reply.
@@ -58,9 +61,15 @@ class Api final : public Handler {
     std::string_view method, path, endpoint;
     Answer (Api::*answer)(Request&, Wake);
     bool needs_key = true;
-    bool prefix = false;  // path is a prefix, the rest a name
+    bool prefix = false;           // path is a prefix, the rest a name
+    std::string_view suffix = {};  // prefix: what follows the name
+    bool slashes = false;          // prefix: the name may have them
+
+    bool fits(std::string_view wanted) const;
   };
-  static const Route* find_route(std::string_view path);
+  static std::span<const Route> routes();
+  // The route for a path and, where it has one, for the method.
+  static const Route* find_route(const Request& request);
   static Response refusal(const Request& head, const Error& error);
   static Response refusal(const Request& head, int status, std::string_view message);
   bool host_allowed(const Request& head) const;
@@ -89,9 +98,16 @@ class Api final : public Handler {
   Answer messages(Request& request, Wake wake);
   Answer message_tokens(Request& request, Wake wake);
   Result<MessagesCall> read_messages(Request& request, const json::Value& body, bool counting) const;
+  Answer responses(Request& request, Wake wake);
+  Answer response(Request& request, Wake wake);
+  Answer delete_response(Request& request, Wake wake);
+  Answer cancel_response(Request& request, Wake wake);
+  Answer response_input(Request& request, Wake wake);
+  Answer count_response(Request& request, Wake wake);
   Answer models(Request& request, Wake wake);
   Answer one_model(Request& request, Wake wake);
   Answer tokenize(Request& request, Wake wake);
+  Answer detokenize(Request& request, Wake wake);
   Answer count_tokens(Request& request, Wake wake);
   Answer metrics_text(Request& request, Wake wake);
   Answer health(Request& request, Wake wake);
@@ -100,6 +116,8 @@ class Api final : public Handler {
 
   const ApiOptions options_;
   llm::Backend& backend_;
+  const std::string fingerprint_;
+  ResponsesService responses_;
   const ThinkingSigner signer_;
   Metrics metrics_;
   std::atomic<bool> draining_ = false;

@@ -73,6 +73,16 @@ void add_retry_headers(Response& response, const Error& error) {
   }
 }
 
+namespace {
+
+const char* not_found_code(const Error& error, const char* otherwise) {
+  if (error.code != Errc::kNotFound) return otherwise;
+  if (error.field == "model") return "model_not_found";
+  return error.field == "previous_response_id" ? "previous_response_not_found" : otherwise;
+}
+
+}  // namespace
+
 int http_status(Errc code) { return row(code).status; }
 
 json::Value openai_error(const Error& error) {
@@ -80,7 +90,7 @@ json::Value openai_error(const Error& error) {
   const std::string_view message =
       facts.status == 500 ? std::string_view("the server failed to answer this request") : error.message;
   return error_value(message, facts.type, error.field.empty() ? json::Value() : json::Value(error.field),
-                     error.code == Errc::kNotFound && error.field == "model" ? "model_not_found" : facts.code);
+                     not_found_code(error, facts.code));
 }
 
 Response openai_error_response(const Error& error) {

@@ -88,7 +88,10 @@ const checks = {
   'models: list, retrieve, unknown': async () => {
     const list = await client.models.list();
     assert.deepEqual(list.data.map(({ id }) => id), [model]);
-    assert.equal((await client.models.retrieve(model)).object, 'model');
+    const one = await client.models.retrieve(model);
+    assert.equal(one.object, 'model');
+    assert.equal(one.max_model_len, one.context_length);
+    assert.equal(one.supports_reasoning, true);
     await assert.rejects(client.models.retrieve('other/model'), OpenAI.NotFoundError);
   },
   'chat: whole answer': async () => {
@@ -135,6 +138,43 @@ const checks = {
     const developer = await chat({ messages: [{ role: 'developer', content: 'Be brief.' }, ...user('Hello.')] });
     const system = await chat({ messages: [{ role: 'system', content: 'Be brief.' }, ...user('Hello.')] });
     assert.deepEqual(developer.choices[0].message, system.choices[0].message);
+  },
+  'chat: tools declared by a system message, built in, or narrowed': async () => {
+    const question = user('What is the value of AIR?');
+    const asked = await chat({ messages: question, tools });
+    const declared = await chat({ messages: [{ role: 'system', content: '', tools }, ...question] });
+    assert.deepEqual(declared.choices[0].message, asked.choices[0].message);
+    assert.equal(declared.usage.prompt_tokens, asked.usage.prompt_tokens);
+    const other = { type: 'function', function: { name: 'other', parameters: {} } };
+    const narrowed = await chat({
+      messages: question, tools: [other, ...tools],
+      tool_choice: { type: 'allowed_tools', allowed_tools: { mode: 'auto', tools: [{ type: 'function', function: { name: 'get' } }] } },
+    });
+    assert.equal(narrowed.usage.prompt_tokens, asked.usage.prompt_tokens);
+    const search = { type: 'builtin_function', function: { name: '$web_search' } };
+    const call = { id: '$web_search:0', type: 'builtin_function', function: { name: '$web_search', arguments: '{"q":"x"}' } };
+    const echoed = await chat({
+      messages: [...question, { role: 'assistant', content: '', tool_calls: [call] }, { role: 'tool', tool_call_id: call.id, name: '$web_search', content: call.function.arguments }],
+      tools: [search], max_tokens: 4,
+    });
+    assert.equal(echoed.choices.length, 1);
+  },
+  'chat: what an answer says of itself': async () => {
+    const first = await chat({ messages: user('Hello.'), store: true, metadata: { a: 'b' }, user: 'u', safety_identifier: 's', prompt_cache_key: 'k', prediction: { type: 'content', content: 'x' }, service_tier: 'auto' });
+    const second = await chat({ messages: user('Who are you?') });
+    assert.equal(first.service_tier, 'default');
+    assert.match(first.system_fingerprint, /^fp_/);
+    assert.equal(second.system_fingerprint, first.system_fingerprint);
+    assert.equal((await complete({ prompt: 'x', max_tokens: 1 })).system_fingerprint, first.system_fingerprint);
+    assert.deepEqual(first.choices[0].message.annotations, []);
+    assert.equal(first.choices[0].logprobs, null);
+  },
+  'tokenize and detokenize': async () => {
+    const text = 'Zwölf Boxkämpfer <|im_end|> 你好';
+    const { tokens } = await client.post('/tokenize', { body: { prompt: text } });
+    assert.equal((await client.post('/detokenize', { body: { tokens } })).prompt, text);
+    await assert.rejects(client.post('/detokenize', { body: { tokens: [99999999] } }), OpenAI.BadRequestError);
+    await assert.rejects(client.post('/detokenize', { body: { tokens: [-1] } }), OpenAI.BadRequestError);
   },
   'chat: partial goes on where the client stopped': async () => {
     const begun = { role: 'assistant', reasoning_content: 'no tool needed', content: 'I am Ledger, a', partial: true };
