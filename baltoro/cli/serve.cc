@@ -20,6 +20,7 @@
 #include "baltoro/cli/failure.h"
 #include "baltoro/cli/local_model.h"
 #include "baltoro/cli/model_options.h"
+#include "baltoro/cli/serve_api_options.h"
 #include "baltoro/cli/serve_signals.h"
 #include "baltoro/server/server.h"
 
@@ -30,6 +31,7 @@ constexpr std::uint64_t kMostKeysFileBytes = 16 << 20;
 
 struct ServeOptions {
   ModelOptions model;
+  ServeApiOptions api;
   std::string host = "127.0.0.1", model_name, api_key_file, keys_file, thinking_key_file, script;
   int port = 8080;
   std::vector<std::string> api_keys, allow_hosts;
@@ -121,6 +123,7 @@ Result<server::ServerOptions> server_options(const ServeOptions& options) {
   out.api.allowed_hosts = options.allow_hosts;
   out.api.limits.max_choices = options.max_choices;
   out.api.log_format = options.log_format == "json" ? server::LogFormat::kJson : server::LogFormat::kText;
+  BALTORO_TRY_STATUS(apply_serve_api_options(options.api, out.api));
   if (!options.quiet) {
     out.api.log = [log = std::make_shared<AccessLog>()](std::string_view line) { (*log)(line); };
   }
@@ -301,6 +304,7 @@ void add_serve(CLI::App& app) {
       ->type_name("FILE");
   add_limits(serve, *options);
   add_cache(serve, *options);
+  add_serve_api_options(serve, options->api);
   serve.callback([options] { finish(run_serve(*options)); });
 }
 

@@ -21,4 +21,8 @@ const char* finish_name(Finish finish) {
   return "error";
 }
 
+Result<std::string> Backend::detokenize(const std::vector<std::int32_t>&) {
+  return Error{Errc::kUnsupported, "this model does not tell its tokens' texts"};
+}
+
 }  // namespace baltoro::llm

@@ -168,6 +168,7 @@ struct ModelInfo {
   std::int64_t max_context_tokens = 0;
   std::int64_t created_unix_s = 0;
   std::string arithmetic = {};  // "exact", "fast, dense int8", ...; empty: the backend has none
+  bool thinks = false;          // reasons before it answers, unless told otherwise
 };
 
 // Gauges and counters that a backend offers, name -> value, in Prometheus spelling without prefix.
@@ -186,6 +187,8 @@ class Backend {
   virtual Result<std::unique_ptr<Ticket>> chat(ChatRequest request, EventSink sink) = 0;
   virtual Result<std::unique_ptr<Ticket>> complete(CompletionRequest request, EventSink sink) = 0;
   virtual Result<std::vector<std::int32_t>> tokenize(const std::string& text, bool parse_special) = 0;
+  // The bytes of those tokens, special tokens by name. kInvalidArgument with field "tokens" for an id that is none.
+  virtual Result<std::string> detokenize(const std::vector<std::int32_t>& ids);
   virtual Result<std::int64_t> count_tokens(const ChatRequest& request) = 0;
   virtual ModelInfo model() const = 0;
   virtual BackendMetrics metrics() const = 0;

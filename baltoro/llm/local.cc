@@ -77,6 +77,7 @@ Status LocalBackend::Impl::load() {
   BALTORO_TRY(const KvSize size, plan_kv(*weights, decoder_options, options));
   decoder_options.expert_cache_bytes = size.expert_cache_bytes;
   info = describe(options, family, std::min(size.context_tokens, size.blocks * model::kBlockTokens));
+  info.thinks = format != nullptr && format->default_thinking();
   BALTORO_TRY(memory,
               PromptMemory::open(options, static_cast<std::size_t>(model::KvCache::block_bytes(config, options.math))));
   BALTORO_TRY(std::unique_ptr<model::KvCache> kv, model::KvCache::create(config, options.math, size.blocks));
@@ -251,6 +252,14 @@ Result<std::unique_ptr<Ticket>> LocalBackend::complete(CompletionRequest request
 
 Result<std::vector<std::int32_t>> LocalBackend::tokenize(const std::string& text, bool parse_special) {
   return impl_->tokenizer->encode(text, parse_special ? text::ParseSpecial::kYes : text::ParseSpecial::kNo);
+}
+
+Result<std::string> LocalBackend::detokenize(const std::vector<std::int32_t>& ids) {
+  for (const std::int32_t id : ids) {
+    if (id < 0 || id >= impl_->tokenizer->vocab_size())
+      return invalid("tokens", fmt::format("ids under {} needed, got {}", impl_->tokenizer->vocab_size(), id));
+  }
+  return impl_->tokenizer->decode(ids);
 }
 
 Result<std::int64_t> LocalBackend::count_tokens(const ChatRequest& request) {

@@ -78,6 +78,7 @@ class LocalBackend final : public Backend {
   Result<std::unique_ptr<Ticket>> chat(ChatRequest request, EventSink sink) override;
   Result<std::unique_ptr<Ticket>> complete(CompletionRequest request, EventSink sink) override;
   Result<std::vector<std::int32_t>> tokenize(const std::string& text, bool parse_special) override;
+  Result<std::string> detokenize(const std::vector<std::int32_t>& ids) override;
   Result<std::int64_t> count_tokens(const ChatRequest& request) override;
   ModelInfo model() const override;
   // The engine's counters (..._total) and gauges; with memory_bytes also those of the experts read from disk, where

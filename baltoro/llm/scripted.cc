@@ -239,6 +239,12 @@ Result<std::vector<std::int32_t>> ScriptedBackend::tokenize(const std::string& t
   return out;
 }
 
+Result<std::string> ScriptedBackend::detokenize(const std::vector<std::int32_t>& ids) {
+  std::string out;
+  for (const std::int32_t id : ids) out += static_cast<char>(id);
+  return out;
+}
+
 Result<std::int64_t> ScriptedBackend::count_tokens(const ChatRequest& request) {
   std::size_t bytes = 0;
   for (const text::Message& message : request.conversation.messages) bytes += message.content.size();

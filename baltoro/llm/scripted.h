@@ -47,6 +47,7 @@ class ScriptedBackend final : public Backend {
   Result<std::unique_ptr<Ticket>> chat(ChatRequest request, EventSink sink) override;
   Result<std::unique_ptr<Ticket>> complete(CompletionRequest request, EventSink sink) override;
   Result<std::vector<std::int32_t>> tokenize(const std::string& text, bool parse_special) override;
+  Result<std::string> detokenize(const std::vector<std::int32_t>& ids) override;
   Result<std::int64_t> count_tokens(const ChatRequest& request) override;
   ModelInfo model() const override;
   // requests_running; requests_finished_total, requests_cancelled_total.
