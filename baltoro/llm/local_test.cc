@@ -436,7 +436,7 @@ TEST_F(Local, RefusesAndNamesTheField) {
   EXPECT_EQ(with([](auto& r) { r.limits.stop_token_ids = {5000}; }), "stop_token_ids");
   ChatRequest large = ask(std::string(5000, 'z'));
   EXPECT_EQ(refusal(large).field, "messages");
-  EXPECT_THAT(refusal(large).message, HasSubstr("context 1024"));
+  EXPECT_THAT(refusal(large).message, HasSubstr("context length is 1024"));
 }
 
 TEST_F(Local, CancellingEndsTheAnswer) {
@@ -514,7 +514,7 @@ TEST_F(Local, CompletionsCheckTheirPrompt) {
   EXPECT_EQ(refused({.prompt = std::string()}).field, "prompt");
   EXPECT_EQ(refused({.prompt = std::vector<std::int32_t>{1, 1024}}).field, "prompt");
   EXPECT_EQ(refused({.prompt = std::vector<std::int32_t>{-1}}).field, "prompt");
-  EXPECT_THAT(refused({.prompt = std::vector<std::int32_t>(1024, 5)}).message, HasSubstr("at most 1023 tokens"));
+  EXPECT_THAT(refused({.prompt = std::vector<std::int32_t>(1024, 5)}).message, HasSubstr("1024 tokens > 1023 maximum"));
   CompletionRequest empty{.prompt = std::string("x")};
   empty.limits.max_tokens = 0;
   EXPECT_EQ(refused(empty).field, "max_tokens");
