@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// The pushdown automaton of a schema over bytes. Inside text/ only.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "baltoro/text/schema_graph.h"
+
+namespace baltoro::text {
+
+using FrameId = std::uint32_t;
+inline constexpr FrameId kFloor = 0;  // the frame under the whole value: nothing may follow
+
+// Where the reader stands in one value; `parent` is the frame of the value around it, as it will be when this one ends.
+struct Frame {
+  enum class Kind : std::uint8_t { kDone, kRegular, kString, kArray, kObject, kName } kind = Kind::kDone;
+  enum class Phase : std::uint8_t {
+    kBefore,  // the value has not begun
+    kFirst,   // behind [ or {
+    kInside,  // a string or a name
+    kAfter,   // behind an item or member
+    kNext,    // object: behind a comma
+    kColon,   // name: behind its closing quote
+  } phase = Phase::kBefore;
+  std::uint16_t depth = 0;
+  NodeId node = 0;
+  FrameId parent = kFloor;
+  std::uint32_t below = 0;  // cost of all that must follow when this value has ended
+  std::uint32_t state = 0;  // kRegular: of the automaton; kString, kName: StringState, or at kColon the property
+  std::uint32_t count = 0;  // kString: code points; kArray: items; kObject: cost of the required members missing;
+                            // kName: node of the names' trie, or kOther
+  std::uint64_t used = 0;   // kObject: the properties taken (ordered(): the first one not passed); kName: hash of the text
+  std::uint32_t others = 0;  // kObject: the last of the list of additional names, 0: none
+};
+
+inline constexpr std::uint32_t kOther = 0xFFFFFFFF;        // no declared name begins so; at kColon: an additional member
+inline constexpr std::uint32_t kEscapedName = 100;         // kName's state: behind a backslash, only declared names do
+inline constexpr std::size_t kMaxTops = 128;               // alternatives followed at once; the cheapest are kept
+inline constexpr std::uint32_t kMaxOtherNames = 512;       // additional members of one object
+
+// All alternatives are told apart byte by byte; what they share lies below them in one arena.
+class GrammarStates {
+ public:
+  explicit GrammarStates(const SchemaGraph& graph);
+
+  // The alternatives for a value of `node` above `parent`; appended to `out`.
+  void begin_value(NodeId node, FrameId parent, std::vector<FrameId>& out);
+  // Where one byte leads from `from`; appended to `out`, which must not be read from while it grows.
+  void step(FrameId from, std::uint8_t byte, std::vector<FrameId>& out);
+  // At most so many tokens from here to the end of the whole value.
+  std::uint32_t cost(FrameId id) const { return total(frames_[id]); }
+  // Whether nothing need follow (numbers may still go on).
+  bool complete(FrameId id) const;
+
+  // Whether a name may still become an additional member's.
+  bool may_be_other(const Frame& name) const;
+  // Bounds the cost of every state that only adds whole or partial characters to such a name.
+  std::uint32_t other_name_bound(const Frame& name) const;
+  bool others_allowed = true;  // false: names are followed as declared ones only
+
+  const Frame& frame(FrameId id) const { return frames_[id]; }
+  FrameId add(const Frame& frame);
+  const SchemaGraph& graph() const { return graph_; }
+
+  // Everything made after a mark is forgotten.
+  struct Mark {
+    std::size_t frames, names;
+  };
+  Mark mark() const { return {frames_.size(), names_.size()}; }
+  void release(Mark mark);
+  // Drops what no top needs; renumbers the tops.
+  void compact(std::vector<FrameId>& tops);
+  // Keeps the kMaxTops cheapest.
+  void limit(std::vector<FrameId>& tops, std::size_t from) const;
+
+  mutable std::uint32_t deepest = 0;  // the deepest nesting that any step counted on since it was set
+
+ private:
+  struct OtherName {
+    std::uint64_t hash;
+    std::uint32_t previous, number;
+  };
+
+  bool fits(NodeId node, std::uint16_t depth) const {
+    const SchemaNode& n = graph_.nodes[node];
+    if (n.cost >= kNeverEnds || depth + n.height > kMaxValueDepth) return false;
+    if (depth + n.height > deepest) deepest = depth + n.height;
+    return true;
+  }
+  void step_regular(const Frame& frame, std::uint8_t byte, std::vector<FrameId>& out);
+  void step_string(const Frame& frame, std::uint8_t byte, std::vector<FrameId>& out);
+  void step_array(const Frame& frame, std::uint8_t byte, std::vector<FrameId>& out);
+  void step_object(FrameId id, const Frame& frame, std::uint8_t byte, std::vector<FrameId>& out);
+  void step_name(const Frame& frame, std::uint8_t byte, std::vector<FrameId>& out);
+  void close_name(const Frame& frame, std::vector<FrameId>& out);
+  void begin_member(const Frame& frame, std::vector<FrameId>& out);
+
+  std::uint32_t total(const Frame& frame) const;
+  std::uint32_t array_cost(const Frame& frame) const;
+  std::uint32_t object_cost(const Frame& frame) const;
+  std::uint32_t name_cost(const Frame& frame) const;
+  std::uint32_t rest_cost(const Frame& object, const PropertyRule* taken) const;
+  bool selectable(const Frame& object, std::uint32_t property) const;
+  bool any_selectable(const Frame& object, const NameNode& name) const;
+  bool other_possible(const Frame& object) const;
+  bool other_used(const Frame& object, std::uint64_t hash) const;
+  std::uint32_t name_child(const ObjectRules& rules, std::uint32_t at, std::uint8_t byte) const;
+  std::uint32_t distinct_cost(const Frame& name, const Frame& object) const;
+
+  const SchemaGraph& graph_;
+  std::vector<Frame> frames_;
+  std::vector<OtherName> names_;  // [0] is none
+  std::vector<Frame> kept_frames_;
+  std::vector<OtherName> kept_names_;
+  std::vector<std::uint32_t> place_, name_place_;
+};
+
+}  // namespace baltoro::text

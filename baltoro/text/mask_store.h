@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// Masks that depend on the innermost value alone, kept for all who come to the same place. Inside text/ only.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <tuple>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "baltoro/text/token_trie.h"
+
+namespace baltoro::text {
+
+// What the tokens of a vocabulary do in one place of a value, whatever lies around it.
+struct MaskEntry {
+  // Tokens after which the reader is still in the value: as bits, or listed where they are few.
+  std::vector<std::uint64_t> bits = {};
+  std::vector<TokenId> ids = {};
+  std::uint32_t base_cost = 0, max_cost = 0;  // least and highest cost of the value's rest after such a token
+  std::vector<std::pair<std::uint32_t, TokenId>> costly = {};  // those over base_cost, dearest first
+  // Tokens that end the value, by what they spell behind it: a trie in preorder, its first node the empty spelling.
+  struct Exit {
+    std::uint32_t end, tokens_begin, tokens_end;
+    std::uint8_t byte;
+  };
+  std::vector<Exit> exits = {};
+  std::vector<TokenId> exit_tokens = {};
+  std::uint32_t deepest = 0;  // nesting that was counted on, from this value's own level
+  bool any_inside = false;
+
+  std::size_t bytes() const;
+  // Sets the bits of the tokens after which at most `budget` tokens end the value; takes bits away from none.
+  void set_inside(std::span<std::uint64_t> allowed, std::uint32_t budget) const;
+};
+
+struct MaskKey {
+  std::uint64_t graph = 0;  // 0: the same for all
+  std::uint32_t kind = 0, a = 0, b = 0, c = 0;
+  bool operator==(const MaskKey&) const = default;
+};
+
+// Bounded: when full it starts anew. Any thread.
+class MaskStore {
+ public:
+  explicit MaskStore(std::size_t max_bytes) : max_bytes_(max_bytes) {}
+  std::shared_ptr<const MaskEntry> find(const MaskKey& key);
+  void keep(const MaskKey& key, std::shared_ptr<const MaskEntry> entry);
+  std::size_t bytes() const;
+
+ private:
+  struct Hash {
+    std::size_t operator()(const MaskKey& key) const;
+  };
+  mutable std::mutex mutex_;
+  std::size_t max_bytes_, bytes_ = 0;
+  std::unordered_map<MaskKey, std::shared_ptr<const MaskEntry>, Hash> entries_;
+};
+
+}  // namespace baltoro::text
