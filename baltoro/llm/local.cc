@@ -8,6 +8,7 @@
 
 #include "baltoro/engine/engine.h"
 #include "baltoro/engine/model_runner.h"
+#include "baltoro/llm/answer_rules.h"
 #include "baltoro/llm/answer_stream.h"
 #include "baltoro/llm/local_script.h"
 #include "baltoro/llm/local_setup.h"
@@ -46,6 +47,7 @@ struct LocalBackend::Impl {
   std::shared_ptr<const text::Tokenizer> tokenizer;
   std::shared_ptr<const text::ChatFormat> format;  // null: no chat, for the reason in chat_error
   Error chat_error;
+  std::unique_ptr<AnswerRulesMaker> rules_maker;
   std::shared_ptr<engine::Engine> engine;
   std::unique_ptr<PromptMemory> memory;
 
@@ -58,6 +60,7 @@ struct LocalBackend::Impl {
   engine::Request engine_request(std::vector<std::int32_t> prompt, const Sampling& sampling, const Limits& limits,
                                  const Handling& handling) const;
   std::vector<std::int32_t> stop_ids(const Limits& limits) const;
+  Status constrain(const ChatRequest& request, const text::RenderOptions& render, engine::Request& work) const;
   Result<std::unique_ptr<Ticket>> submit(engine::Request request, AnswerStreamOptions stream);
 };
 
@@ -110,6 +113,7 @@ Status LocalBackend::Impl::load_text(const model::ModelConfig& config) {
   } else {
     chat_error = std::move(made).error();
   }
+  rules_maker = std::make_unique<AnswerRulesMaker>(tokenizer);
   return {};
 }
 
@@ -185,6 +189,19 @@ engine::Request LocalBackend::Impl::engine_request(std::vector<std::int32_t> pro
   return request;
 }
 
+// Only what the request allows can be sampled. kInvalidArgument: the answer it asks for may not fit its tokens.
+Status LocalBackend::Impl::constrain(const ChatRequest& request, const text::RenderOptions& render,
+                                     engine::Request& work) const {
+  BALTORO_TRY(auto rules, rules_maker->rules(request, *format, render, eos_token_ids));
+  if (rules == nullptr) return {};
+  if (rules->least_tokens > work.max_tokens)
+    return invalid("max_tokens",
+                   fmt::format("room for {} tokens needed for the shortest answer of the form asked for, got {}",
+                               rules->least_tokens, work.max_tokens));
+  work.make_mask = rules_maker->masks(std::move(rules));
+  return {};
+}
+
 Result<std::unique_ptr<Ticket>> LocalBackend::Impl::submit(engine::Request request, AnswerStreamOptions stream) {
   stream.tokenizer = tokenizer;
   stream.n = request.n;
@@ -227,6 +244,7 @@ Result<std::unique_ptr<Ticket>> LocalBackend::chat(ChatRequest request, EventSin
   stream.on_turn = impl_->memory->keeper(impl_->format, prompt.digest);
   engine::Request work = impl_->engine_request(std::move(prompt.ids), sampling, request.limits, request.handling);
   work.cache_salt = salt_of(request.cache_scope);
+  BALTORO_TRY_STATUS(impl_->constrain(request, render, work));
   return impl_->submit(std::move(work), std::move(stream));
 }
 
@@ -295,6 +313,12 @@ BackendMetrics LocalBackend::metrics() const {
   add("tokens_queued", s.tokens_queued);
   add("sequences_running", s.sequences_running);
   add("sequences_waiting", s.sequences_waiting);
+  const GrammarStats& grammar = impl_->rules_maker->stats();
+  add("grammars_compiled_total", grammar.compiled.load());
+  add("grammar_cache_hits_total", grammar.cache_hits.load());
+  add("grammar_compile_seconds_total", static_cast<double>(grammar.compile_ns.load()) * 1e-9);
+  add("masks_total", grammar.masks.load());
+  add("mask_seconds_total", static_cast<double>(grammar.mask_ns.load()) * 1e-9);
   add("math_fast", impl_->options.math == model::Math::kFast ? 1 : 0);
   add("dense_int8", impl_->options.dense == model::DenseWeights::kInt8 ? 1 : 0);
   add("kv_blocks", s.blocks_total);

@@ -62,10 +62,13 @@ struct LocalOptions {
 // calls as it comes, every delta whole code points. Stop strings are matched on content alone, across deltas: what may
 // become one is held back, and the one that ends the choice is not sent. Log-probabilities come with every sampled
 // token but the stop token, before the text it belongs to. usage.tokens_output counts every sampled token, the stop
-// token too. tool_choice none declares no tools to the model; parallel_tool_calls false ends the answer after its first
-// call; required and named need constrained decoding, which this backend does not have yet: kUnsupported. Completion:
-// the prompt as given, special strings as text (ids may be control tokens), without a chat format but with DeepSeek's
-// BOS in front of text. With echo and logprobs the prompt's own come first; the first token's is NaN. An empty answer
+// token too. Every answer is decoded under rules (text/answer_grammar.h): control tokens come only where the family's
+// form has them, calls are of declared tools with arguments of their schema, content is JSON where the request says so,
+// and reasoning ends at its budget. tool_choice none declares no tools to the model; required and named begin with the
+// call, after reasoning; parallel_tool_calls false ends the answer after its first call. kInvalidArgument also for a
+// strict schema that cannot be enforced and for max_tokens that the shortest such answer may not fit. Completion: the
+// prompt as given, special strings as text (ids may be control tokens), without a chat format but with DeepSeek's BOS
+// in front of text. With echo and logprobs the prompt's own come first; the first token's is NaN. An empty answer
 // (max_tokens 0) is allowed with echo only.
 class LocalBackend final : public Backend {
  public:

@@ -326,12 +326,52 @@ TEST_F(Local, ToolChoiceNoneDeclaresNoTools) {
   const Answer refused = answer(request);
   EXPECT_EQ(refused.finish, Finish::kStop);
   EXPECT_THAT(refused.content, HasSubstr("I have no tools here"));
+}
+
+TEST_F(Local, RequiredAndNamedCallsCome) {
   for (const ToolChoice choice : {ToolChoice::kRequired, ToolChoice::kNamed}) {
+    ChatRequest request = ask("Hello.");
     request.tool_choice = choice;
     request.tool_choice_name = "get";
-    EXPECT_EQ(refusal(request).code, Errc::kUnsupported);
+    const Answer called = answer(request);
+    EXPECT_EQ(called.finish, Finish::kToolCalls);
+    ASSERT_FALSE(called.calls.empty());
+    EXPECT_EQ(called.calls[0].name, "get");
+    const auto arguments = json::parse(called.calls[0].arguments);
+    ASSERT_TRUE(arguments.ok()) << called.calls[0].arguments;
+    EXPECT_NE(arguments->find("key"), nullptr);
+    request.tool_choice_name = "put";
+    if (choice == ToolChoice::kNamed) {
+      EXPECT_EQ(refusal(request).field, "tool_choice");
+    }
+    request.tool_choice_name = "get";
+    request.limits.max_tokens = 3;
+    EXPECT_EQ(refusal(request).field, "max_tokens");
+    request.limits.max_tokens = {};
+    request.conversation.tools.clear();
     EXPECT_EQ(refusal(request).field, "tool_choice");
   }
+}
+
+TEST_F(Local, ContentIsJsonWhereAskedFor) {
+  ChatRequest request = ask("Hello.");
+  request.tool_choice = ToolChoice::kNone;
+  request.response_format = {.kind = AnswerFormat::kJsonSchema, .name = "n", .schema = {}, .strict = true};
+  request.response_format.schema = *json::parse(
+      R"({"type":"object","properties":{"n":{"type":"integer","minimum":3,"maximum":5}},"required":["n"],"additionalProperties":false})");
+  request.limits.max_tokens = 300;
+  request.sampling.temperature = 2.0f;
+  request.limits.n = 3;
+  const auto answers = collect(*backend_, request);
+  ASSERT_TRUE(answers.ok()) << answers.error().message;
+  for (const Answer& one : *answers) {
+    EXPECT_EQ(one.finish, Finish::kStop);
+    EXPECT_TRUE(one.content == "{\"n\":3}" || one.content == "{\"n\":4}" || one.content == "{\"n\":5}") << one.content;
+  }
+  request.response_format.schema = *json::parse(R"({"type":"object","properties":{"n":{"type":"integer","not":{}}}})");
+  EXPECT_EQ(refusal(request).field, "response_format.json_schema.schema");
+  request.response_format.strict = false;
+  EXPECT_TRUE(collect(*backend_, request).ok());
 }
 
 TEST_F(Local, OneCallAtATimeWhenAskedFor) {

@@ -23,13 +23,6 @@ Status check_stop(const std::vector<std::string>& stop) {
   return {};
 }
 
-// What needs constrained decoding, which is not there yet.
-Error unsupported(std::string_view field, std::string_view message) {
-  return {.code = Errc::kUnsupported,
-          .message = fmt::format("[llm] {}, which is not there yet", message),
-          .field = std::string(field)};
-}
-
 }  // namespace
 
 Error invalid(std::string_view field, std::string message) {
@@ -66,12 +59,8 @@ Status check_limits(const Sampling& sampling, const Limits& limits, std::int64_t
 Status check_chat(const ChatRequest& request) {
   BALTORO_TRY_STATUS(check_limits(request.sampling, request.limits, 1));
   if (request.conversation.messages.empty()) return invalid("messages", "at least one message needed, got none");
-  if (request.tool_choice == ToolChoice::kRequired || request.tool_choice == ToolChoice::kNamed)
-    return unsupported("tool_choice", "tool_choice auto or none needed: forcing a call needs constrained decoding");
-  if (request.response_format.kind != AnswerFormat::kText)
-    return unsupported("response_format", "text needed: JSON needs constrained decoding");
-  if (request.thinking_budget)
-    return unsupported("thinking", "no budget of tokens needed: it is enforced by constrained decoding");
+  if (request.thinking_budget && *request.thinking_budget < 0)
+    return invalid("thinking", fmt::format("a budget of 0 or more tokens needed, got {}", *request.thinking_budget));
   return {};
 }
 

@@ -25,7 +25,7 @@ Error prompt_too_long(std::string_view field, std::int64_t tokens, std::int64_t 
 // kInvalidArgument names the field: temperature 0..2, top_p (0, 1], n 1..16, at most 16 stop strings of 1..4096 bytes,
 // top_logprobs 0..20, max_tokens at least `min_tokens`. The engine checks the rest.
 Status check_limits(const Sampling& sampling, const Limits& limits, std::int64_t min_tokens);
-// Also: at least one message; kUnsupported for tool_choice required and named.
+// Also: at least one message; a thinking_budget that is no less than 0.
 Status check_chat(const ChatRequest& request);
 
 }  // namespace baltoro::llm

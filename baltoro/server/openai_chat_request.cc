@@ -18,17 +18,45 @@ void read_logprobs(FieldReader& reader, const ApiLimits& limits, llm::Limits& ou
   out.top_logprobs = static_cast<std::int32_t>(*top);
 }
 
+void read_json_schema(FieldReader& format, llm::ResponseFormat& out) {
+  const json::Value* object = format.object("json_schema");
+  if (format.ok() && object == nullptr) format.missing("json_schema", "an object with name and schema");
+  if (!format.ok()) return;
+  FieldReader inner(*object, format.path("json_schema"));
+  const std::string* name = inner.string("name");
+  if (inner.ok() && name == nullptr) inner.missing("name", "the schema's name");
+  const auto named = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+  };
+  if (inner.ok() && (name->empty() || name->size() > 64 || !std::ranges::all_of(*name, named)))
+    inner.fail("name", "1 to 64 letters, digits, '_' or '-' are needed");
+  const json::Value* schema = inner.ok() ? inner.object("schema") : nullptr;
+  if (inner.ok() && schema == nullptr) inner.missing("schema", "a JSON schema");
+  out.strict = inner.ok() && inner.boolean("strict").value_or(false);
+  if (!inner.ok()) return format.fail_with(inner.status().error());
+  out.kind = llm::AnswerFormat::kJsonSchema;
+  out.name = *name;
+  out.schema = *schema;
+}
+
+void read_response_format(FieldReader& reader, llm::ResponseFormat& out) {
+  const json::Value* format = reader.object("response_format");
+  if (format == nullptr) return;
+  FieldReader inner(*format, reader.path("response_format"));
+  const std::string* type = inner.string("type");
+  if (inner.ok() && type == nullptr) inner.missing("type", "\"text\", \"json_object\" or \"json_schema\"");
+  if (type != nullptr && *type == "json_object") {
+    out.kind = llm::AnswerFormat::kJsonObject;
+  } else if (type != nullptr && *type == "json_schema") {
+    read_json_schema(inner, out);
+  } else if (type != nullptr && *type != "text") {
+    inner.fail("type", fmt::format("text, json_object or json_schema is needed, \"{}\" seen", type->substr(0, 64)));
+  }
+  if (!inner.ok()) reader.fail_with(inner.status().error());
+}
+
 // What would change the answer and is not offered here must not be dropped in silence.
 void refuse_unsupported(FieldReader& reader) {
-  if (const json::Value* format = reader.object("response_format")) {
-    FieldReader inner(*format, reader.path("response_format"));
-    const std::string* type = inner.string("type");
-    if (inner.ok() && type == nullptr) inner.missing("type", "the format's type");
-    if (type != nullptr && *type != "text") {
-      inner.fail("type", fmt::format("\"{}\" is not offered yet, only \"text\"", type->substr(0, 64)));
-    }
-    if (!inner.ok()) reader.fail_with(inner.status().error());
-  }
   for (const char* key : {"functions", "function_call"}) {
     if (reader.any(key) != nullptr) reader.fail(key, "is not accepted, use tools and tool_choice");
   }
@@ -76,6 +104,7 @@ Result<ChatCall> parse_chat(const json::Value& body, const ApiLimits& limits) {
   const auto new_name = reader.integer("max_completion_tokens", 1, INT64_MAX);
   request.limits.max_tokens = new_name ? new_name : old_name;
   read_thinking(reader, request);
+  read_response_format(reader, request.response_format);
   refuse_unsupported(reader);
   const auto& messages = request.conversation.messages;
   if (reader.ok() && messages.back().partial && request.response_format.kind != llm::AnswerFormat::kText) {

@@ -12,7 +12,8 @@ namespace {
 constexpr std::string_view kFenceEnd = "\n```";
 
 Error lacks(std::string_view what) {
-  return {Errc::kUnsupported, fmt::format("[answer] a vocabulary with a control token for {} needed, this one has none", what)};
+  return {Errc::kUnsupported,
+          fmt::format("[answer] a vocabulary with a control token for {} needed, this one has none", what)};
 }
 
 AnswerRules::Spelling spelling_of(const std::string& name, CallStyle style) {
@@ -34,7 +35,8 @@ Status check_markers(const AnswerRules& rules) {
     return lacks("each marker of a tool call");
   const bool bound = rules.calls == Calls::kMust || rules.content != nullptr;
   if (bound && syntax.stop.empty()) return lacks("the end of an answer");
-  if ((bound || rules.thinking_budget) && syntax.in_reasoning && !syntax.think_end) return lacks("the end of reasoning");
+  if ((bound || rules.thinking_budget) && syntax.in_reasoning && !syntax.think_end)
+    return lacks("the end of reasoning");
   return {};
 }
 
@@ -182,8 +184,7 @@ void AnswerGrammar::fill_json(std::int64_t remaining) {
 
 void AnswerGrammar::fill_between_calls(std::int64_t remaining) {
   const bool first = calls_ == 0;
-  const bool another = first || phase_ == Phase::kNextCall ||
-                       (rules_->many_calls && remaining >= call_cost());
+  const bool another = first || phase_ == Phase::kNextCall || (rules_->many_calls && remaining >= call_cost());
   if (another) allow(rules_->syntax.call_begin);
   if (first || phase_ == Phase::kNextCall) return;
   allow(rules_->syntax.section_end);
@@ -238,7 +239,8 @@ void AnswerGrammar::accept(TokenId token) {
 void AnswerGrammar::accept_control(TokenId token) {
   const AnswerSyntax& syntax = rules_->syntax;
   if (std::find(syntax.stop.begin(), syntax.stop.end(), token) != syntax.stop.end()) {
-    phase_ = Phase::kEnd;
+    // Free text may go on behind it where the request ignores stop tokens.
+    if (phase_ == Phase::kJson || phase_ == Phase::kSection) phase_ = Phase::kEnd;
   } else if (syntax.think_end == token) {
     phase_ = Phase::kStart;
   } else if (syntax.think_begin == token) {
@@ -309,7 +311,8 @@ void AnswerGrammar::begin_head() {
 }
 
 void AnswerGrammar::spell(std::string_view bytes) {
-  std::erase_if(meant_, [&](std::uint32_t tool) { return !std::string_view(texts_[tool]).substr(spelled_).starts_with(bytes); });
+  std::erase_if(
+      meant_, [&](std::uint32_t tool) { return !std::string_view(texts_[tool]).substr(spelled_).starts_with(bytes); });
   spelled_ += bytes.size();
   if (phase_ == Phase::kName) begin_arguments();
 }
@@ -328,7 +331,8 @@ void AnswerGrammar::begin_name() {
 
 // Once a tool's text is whole. No text is the beginning of another's: a newline ends the name.
 void AnswerGrammar::begin_arguments() {
-  const auto whole = std::find_if(meant_.begin(), meant_.end(), [&](std::uint32_t tool) { return texts_[tool].size() == spelled_; });
+  const auto whole =
+      std::find_if(meant_.begin(), meant_.end(), [&](std::uint32_t tool) { return texts_[tool].size() == spelled_; });
   if (whole == meant_.end()) return;
   phase_ = Phase::kArguments;
   value_ = std::make_unique<GrammarMatcher>(rules_->vocabulary, rules_->tools[*whole].parameters);

@@ -30,9 +30,9 @@ struct AnswerRules {
   Calls calls = Calls::kNever;
   std::vector<CallableTool> tools = {};  // not empty unless kNever
   bool many_calls = true;
-  std::int64_t first_index = 0;                           // of the next call, counted over the conversation
-  std::shared_ptr<const SchemaGraph> content = {};        // null: free text
-  std::optional<std::int64_t> thinking_budget = {};       // tokens of reasoning before its end is forced
+  std::int64_t first_index = 0;                      // of the next call, counted over the conversation
+  std::shared_ptr<const SchemaGraph> content = {};   // null: free text
+  std::optional<std::int64_t> thinking_budget = {};  // tokens of reasoning before its end is forced
 
   // Derived: fewest_tokens of what stands before and behind a call's separator, index excluded.
   struct Spelling {
@@ -49,8 +49,8 @@ Result<std::shared_ptr<const AnswerRules>> make_answer_rules(AnswerRules rules);
 
 // One answer being written, token by token: reasoning, content, then calls in the family's native form. Control tokens
 // come only where the form has them. A section of calls is the answer's end: behind it only a stop token comes. Where a
-// call or a JSON value is due, each mask leaves only tokens after which it can be ended, stop token included, within the
-// tokens that remain, given least_tokens at the start.
+// call or a JSON value is due, each mask leaves only tokens after which it can be ended, stop token included, within
+// the tokens that remain, given least_tokens at the start.
 //   kMust: reasoning, then the section at once.   kMay: the section may open within reasoning or content.
 //   content: the JSON value in place of free text, from its first token on; a section may come instead (kMay).
 // Single thread.
@@ -64,7 +64,19 @@ class AnswerGrammar {
   static std::uint32_t least_tokens(const std::shared_ptr<const AnswerRules>& rules);
 
  private:
-  enum class Phase : std::uint8_t { kThinking, kStart, kText, kJson, kSection, kNextCall, kHead, kName, kArguments, kClosing, kEnd };
+  enum class Phase : std::uint8_t {
+    kThinking,
+    kStart,
+    kText,
+    kJson,
+    kSection,
+    kNextCall,
+    kHead,
+    kName,
+    kArguments,
+    kClosing,
+    kEnd
+  };
 
   void fill_thinking(std::int64_t remaining);
   void fill_content(std::int64_t remaining);
@@ -77,8 +89,8 @@ class AnswerGrammar {
   void allow_stop();
   void allow_text();
   std::uint32_t content_cost() const;
-  std::uint32_t section_cost() const;   // section_begin to the stop token
-  std::uint32_t call_cost() const;      // the cheapest call, its markers included
+  std::uint32_t section_cost() const;  // section_begin to the stop token
+  std::uint32_t call_cost() const;     // the cheapest call, its markers included
   std::uint32_t after_spelling(std::size_t candidate) const;
   std::uint32_t after_arguments() const;  // closing, call_end, section_end, stop
 
@@ -92,9 +104,9 @@ class AnswerGrammar {
   std::shared_ptr<const AnswerRules> rules_;
   std::vector<std::uint64_t> bits_;
   Phase phase_ = Phase::kStart;
-  bool begun_ = false;           // a token has come
-  std::int64_t thought_ = 0;     // tokens of reasoning
-  std::int64_t calls_ = 0;       // ended ones
+  bool begun_ = false;        // a token has come
+  std::int64_t thought_ = 0;  // tokens of reasoning
+  std::int64_t calls_ = 0;    // ended ones
   // A call's head or name being spelled: what is left of each tool's text, and which tools are still meant.
   std::vector<std::string> texts_;
   std::vector<std::vector<std::uint16_t>> left_;  // [tool][position]: fewest tokens

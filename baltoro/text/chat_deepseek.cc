@@ -233,22 +233,14 @@ class DeepSeekFormat : public BuiltFormat {
 
   std::unique_ptr<OutputParser> make_parser(const Conversation& conversation,
                                             const RenderOptions& options) const override {
-    ParserSettings settings;
-    settings.in_reasoning = starts_in_reasoning(conversation, options);
-    settings.deepseek_calls = true;
-    settings.think_as_text = family() != ChatFamily::kDeepSeekV3 && !tokenizer().special_id(kThinkEnd);
-    for (const Tool& tool : conversation.tools) settings.tool_names.push_back(tool.name);
-    const auto add = [&](std::string_view name, Marker marker) {
-      if (const auto id = tokenizer().special_id(name)) settings.markers.emplace_back(*id, marker);
-    };
-    add(kThinkBegin, Marker::kThinkBegin);
-    add(kThinkEnd, Marker::kThinkEnd);
-    add(kCallsBegin, Marker::kSectionBegin);
-    add(kCallsEnd, Marker::kSectionEnd);
-    add(kCallBegin, Marker::kCallBegin);
-    add(kSeparator, Marker::kCallSeparator);
-    add(kCallEnd, Marker::kCallEnd);
-    return make_output_parser(std::move(settings));
+    return make_output_parser(parser_settings(conversation, options));
+  }
+  AnswerSyntax answer_syntax(const Conversation& conversation, const RenderOptions& options) const override {
+    AnswerSyntax syntax = answer_syntax_of(parser_settings(conversation, options));
+    syntax.style = family() == ChatFamily::kDeepSeekV31 ? CallStyle::kDeepSeek : CallStyle::kDeepSeekFenced;
+    syntax.stop = stop_token_ids();
+    syntax.may_think = reasons(options) && !syntax.in_reasoning;
+    return syntax;
   }
   std::vector<TokenId> stop_token_ids() const override { return ids_of({kEnd}); }
   std::vector<TokenId> end_of_turn(bool after_call) const override {
@@ -266,6 +258,25 @@ class DeepSeekFormat : public BuiltFormat {
   }
 
  private:
+  ParserSettings parser_settings(const Conversation& conversation, const RenderOptions& options) const {
+    ParserSettings settings;
+    settings.in_reasoning = starts_in_reasoning(conversation, options);
+    settings.deepseek_calls = true;
+    settings.think_as_text = family() != ChatFamily::kDeepSeekV3 && !tokenizer().special_id(kThinkEnd);
+    for (const Tool& tool : conversation.tools) settings.tool_names.push_back(tool.name);
+    const auto add = [&](std::string_view name, Marker marker) {
+      if (const auto id = tokenizer().special_id(name)) settings.markers.emplace_back(*id, marker);
+    };
+    add(kThinkBegin, Marker::kThinkBegin);
+    add(kThinkEnd, Marker::kThinkEnd);
+    add(kCallsBegin, Marker::kSectionBegin);
+    add(kCallsEnd, Marker::kSectionEnd);
+    add(kCallBegin, Marker::kCallBegin);
+    add(kSeparator, Marker::kCallSeparator);
+    add(kCallEnd, Marker::kCallEnd);
+    return settings;
+  }
+
   // V3 cannot think, R1 always does.
   bool reasons(const RenderOptions& options) const {
     return family() == ChatFamily::kDeepSeekR1 || (family() == ChatFamily::kDeepSeekV31 && thinks(options));

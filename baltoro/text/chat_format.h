@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "baltoro/base/result.h"
+#include "baltoro/text/answer_syntax.h"
 #include "baltoro/text/message.h"
 #include "baltoro/text/tokenizer.h"
 
@@ -95,6 +96,8 @@ class ChatFormat {
   // A parser for the answer to a prompt rendered with these.
   virtual std::unique_ptr<OutputParser> make_parser(const Conversation& conversation,
                                                     const RenderOptions& options) const = 0;
+  // The markup of that answer, for whoever constrains it.
+  virtual AnswerSyntax answer_syntax(const Conversation& conversation, const RenderOptions& options) const = 0;
   virtual std::vector<TokenId> stop_token_ids() const = 0;  // the family's, by name, as far as the vocabulary has them
   // What a prompt writes at the end of an answer; `after_call`: of one that was cut off after a call's end.
   virtual std::vector<TokenId> end_of_turn(bool after_call) const = 0;

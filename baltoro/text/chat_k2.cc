@@ -13,6 +13,9 @@ class K2Format : public BuiltFormat {
                                             const RenderOptions& /*options*/) const override {
     return make_output_parser(kimi_parser_settings(tokenizer(), conversation, style()));
   }
+  AnswerSyntax answer_syntax(const Conversation& conversation, const RenderOptions& /*options*/) const override {
+    return kimi_answer_syntax(tokenizer(), conversation, style(), stop_token_ids());
+  }
   std::vector<TokenId> stop_token_ids() const override { return ids_of({"<|im_end|>", "[EOS]"}); }
   std::vector<TokenId> end_of_turn(bool after_call) const override { return kimi_end_of_turn(tokenizer(), after_call); }
   float default_temperature(bool /*thinking*/) const override { return default_thinking() ? 1.0F : 0.6F; }

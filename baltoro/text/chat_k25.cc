@@ -15,6 +15,9 @@ class K25Format : public BuiltFormat {
                                             const RenderOptions& options) const override {
     return make_output_parser(kimi_parser_settings(tokenizer(), conversation, style(options)));
   }
+  AnswerSyntax answer_syntax(const Conversation& conversation, const RenderOptions& options) const override {
+    return kimi_answer_syntax(tokenizer(), conversation, style(options), stop_token_ids());
+  }
   std::vector<TokenId> stop_token_ids() const override { return ids_of({"<|im_end|>", "[EOS]"}); }
   std::vector<TokenId> end_of_turn(bool after_call) const override { return kimi_end_of_turn(tokenizer(), after_call); }
   float default_temperature(bool thinking) const override { return thinking ? 1.0F : 0.6F; }

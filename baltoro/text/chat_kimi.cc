@@ -188,4 +188,13 @@ std::vector<TokenId> kimi_end_of_turn(const Tokenizer& tokenizer, bool after_cal
   return after_call ? prompt.ids_of({kSectionEnd, kEnd}) : prompt.ids_of({kEnd});
 }
 
+AnswerSyntax kimi_answer_syntax(const Tokenizer& tokenizer, const Conversation& conversation, const KimiStyle& style,
+                                std::vector<TokenId> stop) {
+  AnswerSyntax syntax = answer_syntax_of(kimi_parser_settings(tokenizer, conversation, style));
+  syntax.style = CallStyle::kKimi;
+  syntax.stop = std::move(stop);
+  syntax.may_think = syntax.in_reasoning && !style.prompt_opens_think;
+  return syntax;
+}
+
 }  // namespace baltoro::text

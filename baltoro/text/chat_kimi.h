@@ -35,4 +35,8 @@ ParserSettings kimi_parser_settings(const Tokenizer& tokenizer, const Conversati
 // ChatFormat::end_of_turn.
 std::vector<TokenId> kimi_end_of_turn(const Tokenizer& tokenizer, bool after_call);
 
+// As the parser reads it.
+AnswerSyntax kimi_answer_syntax(const Tokenizer& tokenizer, const Conversation& conversation, const KimiStyle& style,
+                                std::vector<TokenId> stop);
+
 }  // namespace baltoro::text

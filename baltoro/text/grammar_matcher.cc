@@ -12,7 +12,7 @@ namespace {
 using Kind = Frame::Kind;
 using Phase = Frame::Phase;
 
-constexpr std::size_t kFewTokens = 2048;  // listed rather than kept as bits
+constexpr std::size_t kFewTokens = 2048;                // listed rather than kept as bits
 constexpr std::uint32_t kLongest = kMaxTrieTokenBytes;  // no token has more characters
 constexpr std::uint32_t kNameKind = 100, kStringKind = 101;
 
@@ -179,7 +179,8 @@ std::shared_ptr<const MaskEntry> GrammarMatcher::build(Frame frame) {
   frame.parent = kFloor;
   frame.below = 0;
   frame.depth = 1;
-  if (missing_characters(frame) > kLongest) frame.count = graph_->nodes[frame.node].least - kLongest;  // as its key says
+  if (missing_characters(frame) > kLongest)
+    frame.count = graph_->nodes[frame.node].least - kLongest;  // as its key says
   walk_.assign(1, states_.add(frame));
   states_.deepest = 0;
   build_from(0, static_cast<std::uint32_t>(vocabulary_->trie.nodes().size()), 0, 1);
@@ -259,7 +260,8 @@ void GrammarMatcher::index_exits(MaskEntry& entry) {
   std::string_view previous;
   for (const Exit& exit : exits_) {
     const auto common = static_cast<std::size_t>(
-        std::mismatch(previous.begin(), previous.end(), exit.spelling.begin(), exit.spelling.end()).first - previous.begin());
+        std::mismatch(previous.begin(), previous.end(), exit.spelling.begin(), exit.spelling.end()).first -
+        previous.begin());
     while (path.size() > common + 1) {
       entry.exits[path.back()].end = static_cast<std::uint32_t>(entry.exits.size());
       path.pop_back();
@@ -267,7 +269,10 @@ void GrammarMatcher::index_exits(MaskEntry& entry) {
     for (std::size_t i = common; i < exit.spelling.size(); ++i) {
       const auto tokens = static_cast<std::uint32_t>(entry.exit_tokens.size());
       path.push_back(static_cast<std::uint32_t>(entry.exits.size()));
-      entry.exits.push_back({.end = 0, .tokens_begin = tokens, .tokens_end = tokens, .byte = static_cast<std::uint8_t>(exit.spelling[i])});
+      entry.exits.push_back({.end = 0,
+                             .tokens_begin = tokens,
+                             .tokens_end = tokens,
+                             .byte = static_cast<std::uint8_t>(exit.spelling[i])});
     }
     entry.exit_tokens.push_back(exit.token);
     entry.exits[path.back()].tokens_end = static_cast<std::uint32_t>(entry.exit_tokens.size());

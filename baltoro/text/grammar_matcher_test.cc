@@ -26,9 +26,11 @@ class SmallTokenizer final : public TestTokenizer {
 
  private:
   static constexpr std::string_view kLong[] = {
-      "\":", "\",", "\":\"", "\",\"", "{\"", "{}", "[]", "\"}", "\"]", "},", "],", "},{\"", "true", "false", "null", "name",
-      "\"name", "12", "123", "0.5", "1e", "-1", "ab", "abc", "\\\"", "\\u00", "\xE4\xB8", "\xE4\xB8\xAD", "\xF0\x9F\x98", "  ",
-      "\"\"", "\":{}", "}}", "]]", "\\\\", "val", "value\":", "a\":1,\"a\":", "a\":", "\"a\":", "\"b\":\"", "2024-", "T1"};
+      "\":",          "\",",          "\":\"", "\",\"",  "{\"",      "{}",    "[]",   "\"}",    "\"]",
+      "},",           "],",           "},{\"", "true",   "false",    "null",  "name", "\"name", "12",
+      "123",          "0.5",          "1e",    "-1",     "ab",       "abc",   "\\\"", "\\u00",  "\xE4\xB8",
+      "\xE4\xB8\xAD", "\xF0\x9F\x98", "  ",    "\"\"",   "\":{}",    "}}",    "]]",   "\\\\",   "val",
+      "value\":",     "a\":1,\"a\":", "a\":",  "\"a\":", "\"b\":\"", "2024-", "T1"};
 };
 
 std::shared_ptr<GrammarVocabulary> small_vocabulary() {
@@ -96,8 +98,8 @@ std::string sample(GrammarVocabulary& vocabulary, GrammarMatcher matcher, std::m
   return text;
 }
 
-void expect_samples_satisfy(const std::string& schema, const std::shared_ptr<GrammarVocabulary>& vocabulary, int samples,
-                            std::uint32_t seed = 1) {
+void expect_samples_satisfy(const std::string& schema, const std::shared_ptr<GrammarVocabulary>& vocabulary,
+                            int samples, std::uint32_t seed = 1) {
   const auto document = *json::parse(schema);
   const auto graph = graph_of(schema, *vocabulary);
   GrammarMatcher matcher(vocabulary, graph);

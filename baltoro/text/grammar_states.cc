@@ -55,7 +55,8 @@ void GrammarStates::begin_value(NodeId node, FrameId parent, std::vector<FrameId
   const auto begin = [&](NodeId id) {
     if (!fits(id, depth)) return;
     const SchemaNode& option = graph_.nodes[id];
-    Frame frame{.kind = frame_kind(option.kind), .depth = static_cast<std::uint16_t>(depth + 1), .node = id, .parent = parent};
+    Frame frame{
+        .kind = frame_kind(option.kind), .depth = static_cast<std::uint16_t>(depth + 1), .node = id, .parent = parent};
     frame.below = cost(parent);
     frame.state = option.kind == SchemaNode::Kind::kRegular ? option.dfa : 0;
     out.push_back(add(frame));
@@ -392,7 +393,8 @@ void GrammarStates::compact(std::vector<FrameId>& tops) {
   // A list of names may be older than the frames that hold it: mark it whole.
   for (std::size_t f = 1; f < frames_.size(); ++f)
     if (place_[f] != 0)
-      for (std::uint32_t n = frames_[f].others; n != 0 && name_place_[n] == 0; n = names_[n].previous) name_place_[n] = 1;
+      for (std::uint32_t n = frames_[f].others; n != 0 && name_place_[n] == 0; n = names_[n].previous)
+        name_place_[n] = 1;
   kept_names_.assign(1, {});
   for (std::size_t n = 1; n < names_.size(); ++n) {
     if (name_place_[n] == 0) continue;

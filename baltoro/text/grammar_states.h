@@ -31,14 +31,15 @@ struct Frame {
   std::uint32_t state = 0;  // kRegular: of the automaton; kString, kName: StringState, or at kColon the property
   std::uint32_t count = 0;  // kString: code points; kArray: items; kObject: cost of the required members missing;
                             // kName: node of the names' trie, or kOther
-  std::uint64_t used = 0;   // kObject: the properties taken (ordered(): the first one not passed); kName: hash of the text
+  std::uint64_t used =
+      0;  // kObject: the properties taken (ordered(): the first one not passed); kName: hash of the text
   std::uint32_t others = 0;  // kObject: the last of the list of additional names, 0: none
 };
 
-inline constexpr std::uint32_t kOther = 0xFFFFFFFF;        // no declared name begins so; at kColon: an additional member
-inline constexpr std::uint32_t kEscapedName = 100;         // kName's state: behind a backslash, only declared names do
-inline constexpr std::size_t kMaxTops = 128;               // alternatives followed at once; the cheapest are kept
-inline constexpr std::uint32_t kMaxOtherNames = 512;       // additional members of one object
+inline constexpr std::uint32_t kOther = 0xFFFFFFFF;   // no declared name begins so; at kColon: an additional member
+inline constexpr std::uint32_t kEscapedName = 100;    // kName's state: behind a backslash, only declared names do
+inline constexpr std::size_t kMaxTops = 128;          // alternatives followed at once; the cheapest are kept
+inline constexpr std::uint32_t kMaxOtherNames = 512;  // additional members of one object
 
 // All alternatives are told apart byte by byte; what they share lies below them in one arena.
 class GrammarStates {

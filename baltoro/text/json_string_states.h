@@ -18,8 +18,8 @@ enum StringState : std::uint8_t {
   kAfterF0,
   kAfterF4,
   kBackslash,
-  kHex1,       // behind \u
-  kHex2,       // any second digit
+  kHex1,        // behind \u
+  kHex2,        // any second digit
   kHex2AfterD,  // 0-7: no surrogate; 8-b: the first of a pair
   kHex3,
   kHex4,

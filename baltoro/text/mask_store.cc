@@ -14,8 +14,8 @@ bool has_bit(std::span<const std::uint64_t> bits, TokenId id) {
 }  // namespace
 
 std::size_t MaskEntry::bytes() const {
-  return sizeof *this + bits.size() * 8 + ids.size() * sizeof(TokenId) + costly.size() * 8 + exits.size() * sizeof(Exit) +
-         exit_tokens.size() * sizeof(TokenId);
+  return sizeof *this + bits.size() * 8 + ids.size() * sizeof(TokenId) + costly.size() * 8 +
+         exits.size() * sizeof(Exit) + exit_tokens.size() * sizeof(TokenId);
 }
 
 void MaskEntry::set_inside(std::span<std::uint64_t> allowed, std::uint32_t budget) const {
@@ -41,7 +41,8 @@ void MaskEntry::set_inside(std::span<std::uint64_t> allowed, std::uint32_t budge
 
 std::size_t MaskStore::Hash::operator()(const MaskKey& key) const {
   std::uint64_t hash = key.graph;
-  for (const std::uint64_t part : {key.kind, key.a, key.b, key.c}) hash = (hash ^ part) * 0x9E3779B97F4A7C15 + (hash >> 29);
+  for (const std::uint64_t part : {key.kind, key.a, key.b, key.c})
+    hash = (hash ^ part) * 0x9E3779B97F4A7C15 + (hash >> 29);
   return static_cast<std::size_t>(hash);
 }
 

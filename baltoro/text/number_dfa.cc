@@ -41,7 +41,8 @@ class MagnitudeBuilder {
  public:
   MagnitudeBuilder(Draft& draft, const DecimalBound* low, const DecimalBound* high, bool integer)
       : draft_(draft), low_(low), high_(high), integer_(integer) {
-    const std::size_t whole = std::max(low == nullptr ? 0 : low->whole.size(), high == nullptr ? 0 : high->whole.size());
+    const std::size_t whole =
+        std::max(low == nullptr ? 0 : low->whole.size(), high == nullptr ? 0 : high->whole.size());
     whole_digits_ = std::max(kWholeDigits, whole + 1);
     const bool exclusive = (low != nullptr && low->exclusive) || (high != nullptr && high->exclusive);
     fraction_digits_ = exclusive ? kFractionDigits - std::min(whole, kFractionDigits) : kFractionDigits;
@@ -196,7 +197,8 @@ DecimalBound DecimalBound::parse(const std::string& number, bool exclusive) {
       digits += c;
     }
   }
-  point = (point < 0 ? static_cast<std::int64_t>(digits.size()) : point) + std::clamp<std::int64_t>(exponent, -1000, 1000);
+  point =
+      (point < 0 ? static_cast<std::int64_t>(digits.size()) : point) + std::clamp<std::int64_t>(exponent, -1000, 1000);
   if (point < 0) digits.insert(0, static_cast<std::size_t>(-point), '0'), point = 0;
   if (static_cast<std::size_t>(point) > digits.size()) digits.resize(static_cast<std::size_t>(point), '0');
   bound.whole = digits.substr(0, static_cast<std::size_t>(point));

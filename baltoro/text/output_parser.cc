@@ -397,6 +397,25 @@ class MarkupParser : public OutputParser {
 
 }  // namespace
 
+AnswerSyntax answer_syntax_of(const ParserSettings& settings) {
+  AnswerSyntax syntax;
+  syntax.in_reasoning = settings.in_reasoning;
+  syntax.think_as_text = settings.think_as_text;
+  const auto take = [&](Marker marker, std::optional<TokenId>& token) {
+    const auto found = std::find_if(settings.markers.begin(), settings.markers.end(),
+                                    [&](const auto& known) { return known.second == marker; });
+    if (found != settings.markers.end()) token = found->first;
+  };
+  take(Marker::kThinkBegin, syntax.think_begin);
+  take(Marker::kThinkEnd, syntax.think_end);
+  take(Marker::kSectionBegin, syntax.section_begin);
+  take(Marker::kSectionEnd, syntax.section_end);
+  take(Marker::kCallBegin, syntax.call_begin);
+  take(Marker::kCallSeparator, syntax.separator);
+  take(Marker::kCallEnd, syntax.call_end);
+  return syntax;
+}
+
 std::unique_ptr<OutputParser> make_output_parser(ParserSettings settings) {
   return std::make_unique<MarkupParser>(std::move(settings));
 }

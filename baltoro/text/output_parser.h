@@ -38,6 +38,9 @@ struct ParserSettings {
   std::vector<std::string> tool_names;  // the declared ones: tell a mangled id's name
 };
 
+// The same markup for who writes an answer: of markers with several tokens the first.
+AnswerSyntax answer_syntax_of(const ParserSettings& settings);
+
 // Tolerated, as models really write it:
 // - reasoning without its opening marker; reasoning that ends at a tool call without </think>; calls amid reasoning,
 //   which goes on after them until </think>;

@@ -106,8 +106,8 @@ class Nfa {
     constexpr CodePointRange kPlain[] = {{0x20, 0x21}, {0x23, 0x5B}, {0x5D, 0x7F}};
     for (const auto& [first, last] : kPlain)
       if (std::max(low, first) <= std::min(high, last))
-        states[from].edges.push_back({static_cast<std::uint8_t>(std::max(low, first)),
-                                      static_cast<std::uint8_t>(std::min(high, last)), end});
+        states[from].edges.push_back(
+            {static_cast<std::uint8_t>(std::max(low, first)), static_cast<std::uint8_t>(std::min(high, last)), end});
     constexpr CodePointRange kLong[] = {{0x80, 0x7FF}, {0x800, 0xFFFF}, {0x10000, 0x10FFFF}};
     for (const auto& [first, last] : kLong)
       if (std::max(low, first) <= std::min(high, last)) add_utf8(std::max(low, first), std::min(high, last), from, end);
@@ -152,7 +152,12 @@ class Nfa {
 class Subsets {
  public:
   Subsets(const Nfa& nfa, std::uint32_t end, std::uint32_t least, std::uint32_t most)
-      : nfa_(nfa), end_(end), least_(least), most_(most), counts_(least > 0 || most != kNoLimit), mark_(nfa.states.size()) {}
+      : nfa_(nfa),
+        end_(end),
+        least_(least),
+        most_(most),
+        counts_(least > 0 || most != kNoLimit),
+        mark_(nfa.states.size()) {}
 
   Result<ByteDfas::Draft> draft(std::uint32_t start) {
     // State 0 reads the opening quote, state 1 stands behind the closing one.
@@ -163,7 +168,8 @@ class Subsets {
     for (std::size_t i = 0; i < open_.size(); ++i) {
       expand(i);
       if (draft_.states.size() > kMaxDfaStates || work_ > kMaxWork)
-        return Error{Errc::kUnsupported, fmt::format("[pattern] an automaton of at most {} states needed", kMaxDfaStates)};
+        return Error{Errc::kUnsupported,
+                     fmt::format("[pattern] an automaton of at most {} states needed", kMaxDfaStates)};
     }
     return std::move(draft_);
   }
@@ -215,7 +221,8 @@ class Subsets {
       Set next, next_whole;
       for (const std::uint32_t s : key.second) {
         for (const ByteEdge& edge : nfa_.states[s].edges)
-          if (edge.low <= low && low <= edge.high) (nfa_.states[edge.next].ends_character ? next_whole : next).push_back(edge.next);
+          if (edge.low <= low && low <= edge.high)
+            (nfa_.states[edge.next].ends_character ? next_whole : next).push_back(edge.next);
         work_ += nfa_.states[s].edges.size();
       }
       add_edge(place, low, high, std::move(next), std::move(next_whole), key.first);
@@ -253,8 +260,7 @@ Result<ByteDfas::Draft> pattern_draft(const RegexNode& pattern, std::uint32_t le
   Nfa nfa;
   const std::uint32_t start = nfa.add();
   const std::uint32_t end = nfa.add_node(pattern, start);
-  if (nfa.full())
-    return Error{Errc::kUnsupported, fmt::format("[pattern] at most {} positions needed", kMaxNfaStates)};
+  if (nfa.full()) return Error{Errc::kUnsupported, fmt::format("[pattern] at most {} positions needed", kMaxNfaStates)};
   return Subsets(nfa, end, least, most).draft(start);
 }
 

@@ -54,7 +54,7 @@ CodePointSet complement(const CodePointSet& set) {
 
 const CodePointSet kDigits = {{'0', '9'}};
 const CodePointSet kWord = {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
-const CodePointSet kSpaces = {{9, 13},           {32, 32},         {0xA0, 0xA0},     {0x1680, 0x1680}, {0x2000, 0x200A},
+const CodePointSet kSpaces = {{9, 13},          {32, 32},         {0xA0, 0xA0},     {0x1680, 0x1680}, {0x2000, 0x200A},
                               {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
 const CodePointSet kLineEnds = {{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}};
 
@@ -233,7 +233,10 @@ class Parser {
     std::uint32_t value = 0;
     for (std::size_t i = 0; i < digits; ++i) {
       const char c = rest_[i];
-      const int d = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+      const int d = c >= '0' && c <= '9'   ? c - '0'
+                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                           : -1;
       if (d < 0) return std::nullopt;
       value = value * 16 + static_cast<std::uint32_t>(d);
     }
@@ -248,28 +251,46 @@ class Parser {
     rest_.remove_prefix(1);
     const auto one = [](std::uint32_t value) { return CodePointSet{{value, value}}; };
     switch (c) {
-      case 'd': return kDigits;
-      case 'D': return complement(kDigits);
-      case 'w': return kWord;
-      case 'W': return complement(kWord);
-      case 's': return kSpaces;
-      case 'S': return complement(kSpaces);
-      case 'n': return one('\n');
-      case 'r': return one('\r');
-      case 't': return one('\t');
-      case 'f': return one('\f');
-      case 'v': return one('\v');
-      case '0': return one(0);
+      case 'd':
+        return kDigits;
+      case 'D':
+        return complement(kDigits);
+      case 'w':
+        return kWord;
+      case 'W':
+        return complement(kWord);
+      case 's':
+        return kSpaces;
+      case 'S':
+        return complement(kSpaces);
+      case 'n':
+        return one('\n');
+      case 'r':
+        return one('\r');
+      case 't':
+        return one('\t');
+      case 'f':
+        return one('\f');
+      case 'v':
+        return one('\v');
+      case '0':
+        return one(0);
       case 'b':
         if (in_set) return one('\b');
         return unsupported("\\b");
       case 'x':
         if (const auto value = hex(2)) return one(*value);
         return wrong("\\x without two digits");
-      case 'u': return unicode_escape();
-      case 'B': case 'p': case 'P': case 'k': case 'c':
+      case 'u':
+        return unicode_escape();
+      case 'B':
+      case 'p':
+      case 'P':
+      case 'k':
+      case 'c':
         return unsupported(fmt::format("\\{}", c));
-      default: break;
+      default:
+        break;
     }
     if (c >= '1' && c <= '9') return unsupported("a back-reference");
     if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) return wrong(fmt::format("unknown escape \\{}", c));
@@ -334,7 +355,8 @@ class Parser {
 
 Result<RegexNode> parse_pattern(std::string_view pattern) {
   if (pattern.size() > kMaxPatternBytes)
-    return Error{Errc::kUnsupported, fmt::format("[pattern] at most {} bytes needed, got {}", kMaxPatternBytes, pattern.size())};
+    return Error{Errc::kUnsupported,
+                 fmt::format("[pattern] at most {} bytes needed, got {}", kMaxPatternBytes, pattern.size())};
   return Parser(pattern).parse();
 }
 

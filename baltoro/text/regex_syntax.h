@@ -16,9 +16,9 @@ using CodePointSet = std::vector<CodePointRange>;                // ascending, d
 
 struct RegexNode {
   enum class Kind : std::uint8_t { kEmpty, kSet, kConcat, kAlternate, kRepeat } kind = Kind::kEmpty;
-  CodePointSet set = {};                // kSet
+  CodePointSet set = {};                 // kSet
   std::vector<RegexNode> children = {};  // kConcat, kAlternate; one of kRepeat
-  std::uint32_t least = 0, most = 0;    // kRepeat; kNoLimit
+  std::uint32_t least = 0, most = 0;     // kRepeat; kNoLimit
 };
 inline constexpr std::uint32_t kNoLimit = 0xFFFFFFFF;
 

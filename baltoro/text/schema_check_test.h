@@ -26,24 +26,29 @@ inline bool satisfies(const json::Value& document, const json::Value& schema, co
            : type == "boolean" ? value.is_bool()
                                : value.is_null();
   };
-  if (!all("$ref", [&](const Value& ref) { return satisfies(document, *resolve_reference(document, ref.as_string()), value); }))
+  if (!all("$ref",
+           [&](const Value& ref) { return satisfies(document, *resolve_reference(document, ref.as_string()), value); }))
     return false;
   if (!all("type", [&](const Value& type) {
         if (type.is_string()) return is(type.as_string());
-        return std::any_of(type.as_array().begin(), type.as_array().end(), [&](const Value& t) { return is(t.as_string()); });
+        return std::any_of(type.as_array().begin(), type.as_array().end(),
+                           [&](const Value& t) { return is(t.as_string()); });
       }))
     return false;
   const auto one_of = [&](const Value& list) {
-    return std::any_of(list.as_array().begin(), list.as_array().end(), [&](const Value& s) { return satisfies(document, s, value); });
+    return std::any_of(list.as_array().begin(), list.as_array().end(),
+                       [&](const Value& s) { return satisfies(document, s, value); });
   };
   if (!all("anyOf", one_of) || !all("oneOf", one_of)) return false;
   if (!all("allOf", [&](const Value& list) {
-        return std::all_of(list.as_array().begin(), list.as_array().end(), [&](const Value& s) { return satisfies(document, s, value); });
+        return std::all_of(list.as_array().begin(), list.as_array().end(),
+                           [&](const Value& s) { return satisfies(document, s, value); });
       }))
     return false;
-  if (!all("enum", [&](const Value& list) {
-        return std::find(list.as_array().begin(), list.as_array().end(), value) != list.as_array().end();
-      }) ||
+  if (!all("enum",
+           [&](const Value& list) {
+             return std::find(list.as_array().begin(), list.as_array().end(), value) != list.as_array().end();
+           }) ||
       !all("const", [&](const Value& c) { return c == value; }))
     return false;
   if (value.is_number()) {
@@ -55,7 +60,8 @@ inline bool satisfies(const json::Value& document, const json::Value& schema, co
   }
   if (value.is_string()) {
     const std::string& text = value.as_string();
-    const auto length = std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+    const auto length =
+        std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
     return all("minLength", [&](const Value& b) { return static_cast<double>(length) >= b.as_double(); }) &&
            all("maxLength", [&](const Value& b) { return static_cast<double>(length) <= b.as_double(); });
   }

@@ -27,8 +27,8 @@ using json::Object;
 using json::Value;
 using Kind = SchemaNode::Kind;
 
-constexpr std::size_t kMaxNesting = 64;             // of schemas while compiling
-constexpr std::size_t kMaxWorkBytes = 32'000'000;   // of schema text handled, merged copies included
+constexpr std::size_t kMaxNesting = 64;            // of schemas while compiling
+constexpr std::size_t kMaxWorkBytes = 32'000'000;  // of schema text handled, merged copies included
 constexpr std::size_t kMaxDfaBytes = 8'000'000;
 constexpr std::size_t kMaxCostedLiterals = 200'000;  // bytes of enum texts
 
@@ -47,7 +47,10 @@ std::size_t code_points(std::string_view text) {
 }
 
 bool has_type(const Value& value, std::string_view type) {
-  if (type == "integer") return value.is_integer() || (value.is_number() && value.as_double() == static_cast<double>(static_cast<std::int64_t>(std::clamp(value.as_double(), -9e18, 9e18))));
+  if (type == "integer")
+    return value.is_integer() ||
+           (value.is_number() && value.as_double() == static_cast<double>(static_cast<std::int64_t>(
+                                                          std::clamp(value.as_double(), -9e18, 9e18))));
   if (type == "number") return value.is_number();
   if (type == "string") return value.is_string();
   if (type == "boolean") return value.is_bool();
@@ -78,7 +81,8 @@ class Compiler {
     BALTORO_TRY(graph_.root, node_of(document_, "#", 0));
     settle_costs(graph_);
     if (graph_.nodes[graph_.root].cost >= kNeverEnds) {
-      if (strict_) return wrong("#", "a schema that some finite value satisfies needed: infinite recursion or contradiction");
+      if (strict_)
+        return wrong("#", "a schema that some finite value satisfies needed: infinite recursion or contradiction");
       BALTORO_TRY_STATUS(loosen("#", "no finite value satisfies it"));
       graph_.root = root_object ? any_object_ : any_;
     } else if (root_object && graph_.root == any_) {
@@ -154,7 +158,8 @@ class Compiler {
       if (siblings.as_object().empty()) return node_of(*target, path, depth + 1);
       return node_of(Object{{"allOf", Array{*target, std::move(siblings)}}}, path, depth + 1);
     }
-    if (const Value* all = given.find("allOf"); all != nullptr && all->is_array()) return conjunction(given, *all, path, depth);
+    if (const Value* all = given.find("allOf"); all != nullptr && all->is_array())
+      return conjunction(given, *all, path, depth);
     for (const char* key : {"anyOf", "oneOf"})
       if (const Value* options = given.find(key); options != nullptr && options->is_array())
         return options_of(given, key, options->as_array(), path, depth);
@@ -169,7 +174,8 @@ class Compiler {
       const Value* at = &part;
       Value rest = Object{};
       for (int i = 0; at->is_object() && at->find("$ref") != nullptr; ++i) {
-        const Value* target = at->find("$ref")->is_string() ? resolve_reference(document_, at->find("$ref")->as_string()) : nullptr;
+        const Value* target =
+            at->find("$ref")->is_string() ? resolve_reference(document_, at->find("$ref")->as_string()) : nullptr;
         if (target == nullptr || i == 64) {
           BALTORO_TRY_STATUS(loosen(path, "a $ref that leads to no schema of this document"));
           break;
@@ -179,7 +185,8 @@ class Compiler {
         at = target;
       }
       Value plain = at->is_object() ? constraints_of(*at) : *at;
-      if (plain.is_object()) std::erase_if(plain.as_object(), [](const json::Member& member) { return member.first == "$ref"; });
+      if (plain.is_object())
+        std::erase_if(plain.as_object(), [](const json::Member& member) { return member.first == "$ref"; });
       merged = merge_schemas(std::move(merged), plain, exact);
       merged = merge_schemas(std::move(merged), rest, exact);
     }
@@ -289,7 +296,8 @@ class Compiler {
   }
 
   bool fits(const Value& value, const Value& schema, const std::vector<std::string>& types) {
-    if (!types.empty() && std::none_of(types.begin(), types.end(), [&](const auto& type) { return has_type(value, type); }))
+    if (!types.empty() &&
+        std::none_of(types.begin(), types.end(), [&](const auto& type) { return has_type(value, type); }))
       return false;
     const auto bound = [&](const char* key, auto ok) {
       const Value* limit = schema.find(key);
@@ -303,7 +311,8 @@ class Compiler {
     }
     if (value.is_string()) {
       const auto length = static_cast<double>(code_points(value.as_string()));
-      if (!bound("minLength", [&](double b) { return length >= b; }) || !bound("maxLength", [&](double b) { return length <= b; }))
+      if (!bound("minLength", [&](double b) { return length >= b; }) ||
+          !bound("maxLength", [&](double b) { return length <= b; }))
         return false;
       const Value* pattern = schema.find("pattern");
       if (pattern == nullptr || !pattern->is_string()) return true;
@@ -394,7 +403,8 @@ class Compiler {
     }
     if (first != nullptr && first->is_array()) {
       for (std::size_t i = 0; i < first->as_array().size() && i < kMaxSchemaNodes; ++i) {
-        BALTORO_TRY(const NodeId item, node_of(first->as_array()[i], fmt::format("{}/prefixItems/{}", path, i), depth + 1));
+        BALTORO_TRY(const NodeId item,
+                    node_of(first->as_array()[i], fmt::format("{}/prefixItems/{}", path, i), depth + 1));
         node.children.push_back(item);
       }
     }
@@ -412,7 +422,8 @@ class Compiler {
   Result<NodeId> object(const Value& schema, const std::string& path, std::size_t depth) {
     auto rules = std::make_unique<ObjectRules>();
     if (schema.find("patternProperties") != nullptr) BALTORO_TRY_STATUS(loosen(path, "patternProperties"));
-    if (const Value* names = schema.find("propertyNames"); names != nullptr && *names != Value(Object{{"type", "string"}}))
+    if (const Value* names = schema.find("propertyNames");
+        names != nullptr && *names != Value(Object{{"type", "string"}}))
       BALTORO_TRY_STATUS(loosen(path, "propertyNames"));
     if (count_of(schema, "minProperties").value_or(0) > 0) BALTORO_TRY_STATUS(loosen(path, "minProperties"));
     if (schema.find("maxProperties") != nullptr) BALTORO_TRY_STATUS(loosen(path, "maxProperties"));

@@ -35,7 +35,8 @@ Cheapest array_cost(const SchemaGraph& graph, const SchemaNode& node) {
   Cheapest best{.cost = 2, .height = 1};  // []
   if (node.least == 0) return best;
   best.cost = add_costs(1, items_left_cost(graph, node, 0));  // one comma less, two brackets
-  for (std::uint32_t i = 0; i < std::min<std::uint32_t>(node.least, static_cast<std::uint32_t>(node.children.size()) + 1); ++i)
+  for (std::uint32_t i = 0;
+       i < std::min<std::uint32_t>(node.least, static_cast<std::uint32_t>(node.children.size()) + 1); ++i)
     best.height = std::max(best.height, graph.nodes[item_at(node, i)].height + 1U);
   return best;
 }
@@ -93,9 +94,8 @@ std::uint32_t items_left_cost(const SchemaGraph& graph, const SchemaNode& array,
 void index_names(ObjectRules& rules) {
   rules.by_name.resize(rules.properties.size());
   std::iota(rules.by_name.begin(), rules.by_name.end(), 0U);
-  std::sort(rules.by_name.begin(), rules.by_name.end(), [&](std::uint32_t a, std::uint32_t b) {
-    return rules.properties[a].quoted < rules.properties[b].quoted;
-  });
+  std::sort(rules.by_name.begin(), rules.by_name.end(),
+            [&](std::uint32_t a, std::uint32_t b) { return rules.properties[a].quoted < rules.properties[b].quoted; });
   rules.names.assign(1, {.low = 0, .high = static_cast<std::uint32_t>(rules.by_name.size())});
   for (std::uint32_t i = 0; i < rules.by_name.size(); ++i) {
     const std::string& quoted = rules.properties[rules.by_name[i]].quoted;
@@ -106,7 +106,11 @@ void index_names(ObjectRules& rules) {
       while (child != 0 && rules.names[child].byte != byte) child = rules.names[child].next_sibling;
       if (child == 0) {
         child = static_cast<std::uint32_t>(rules.names.size());
-        rules.names.push_back({.next_sibling = rules.names[at].first_child, .low = i, .high = i, .depth = rules.names[at].depth + 1, .byte = byte});
+        rules.names.push_back({.next_sibling = rules.names[at].first_child,
+                               .low = i,
+                               .high = i,
+                               .depth = rules.names[at].depth + 1,
+                               .byte = byte});
         rules.names[at].first_child = child;
       }
       rules.names[child].high = i + 1;

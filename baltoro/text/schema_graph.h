@@ -41,7 +41,7 @@ struct ObjectRules {
   std::vector<PropertyRule> properties;  // in declared order
   std::vector<std::uint32_t> by_name;    // indices, ascending by `quoted`
   std::vector<NameNode> names;
-  NodeId additional = kNoNode;             // of every other member; kNoNode: there may be none
+  NodeId additional = kNoNode;                // of every other member; kNoNode: there may be none
   std::vector<std::uint32_t> required_after;  // ordered(): [i]: the cost of the required ones from i on
   // Up to 64 properties come in any order, each once; beyond, in declared order.
   bool ordered() const { return properties.size() > 64; }
@@ -56,8 +56,8 @@ struct SchemaNode {
   std::uint32_t dfa = kDeadState;           // kRegular: the start
   std::uint32_t least = 0, most = kNoMost;  // kString: code points; kArray: items
   static constexpr std::uint32_t kNoMost = 0xFFFFFFFF;
-  std::vector<NodeId> children = {};      // kChoice: options, none of them a choice; kArray: the first items
-  NodeId items = kNoNode;                 // kArray: the further items; kNoNode: there are none
+  std::vector<NodeId> children = {};         // kChoice: options, none of them a choice; kArray: the first items
+  NodeId items = kNoNode;                    // kArray: the further items; kNoNode: there are none
   std::unique_ptr<ObjectRules> object = {};  // kObject
 };
 
@@ -87,11 +87,11 @@ inline constexpr std::size_t kMaxProperties = 3'000;
 inline constexpr std::size_t kMaxOptions = 500;
 
 // Compiles a schema (draft 2020-12). Enforced: type, properties, required, additionalProperties, items, prefixItems,
-// minItems, maxItems, minLength, maxLength, pattern and format where regular, the bounds of numbers, enum, const, anyOf,
-// oneOf (as anyOf; strict demands branches that exclude each other), allOf and siblings of $ref and anyOf by merging,
-// $ref within the document, recursion included. `root_object`: loose roots that say nothing else are objects (the
-// parameters of a tool). Errors, strict only: kInvalidArgument with the path, "#/properties/a: ...". Any thread; bounded
-// by the limits above.
+// minItems, maxItems, minLength, maxLength, pattern and format where regular, the bounds of numbers, enum, const,
+// anyOf, oneOf (as anyOf; strict demands branches that exclude each other), allOf and siblings of $ref and anyOf by
+// merging, $ref within the document, recursion included. `root_object`: loose roots that say nothing else are objects
+// (the parameters of a tool). Errors, strict only: kInvalidArgument with the path, "#/properties/a: ...". Any thread;
+// bounded by the limits above.
 Result<std::shared_ptr<const SchemaGraph>> compile_schema(const json::Value& schema, SchemaMode mode, bool root_object,
                                                           const TokenTrie& trie);
 

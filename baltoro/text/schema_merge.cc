@@ -120,9 +120,9 @@ const Value* resolve_reference(const Value& document, std::string_view reference
     for (std::size_t i = 1; i < end; ++i) {
       if (reference[i] == '~' && i + 1 < end && (reference[i + 1] == '0' || reference[i + 1] == '1')) {
         key += reference[++i] == '0' ? '~' : '/';
-      } else if (unsigned code = 0; reference[i] == '%' && i + 2 < end &&
-                                    std::from_chars(&reference[i + 1], &reference[i + 1] + 2, code, 16).ptr ==
-                                        &reference[i + 1] + 2) {
+      } else if (unsigned code = 0;
+                 reference[i] == '%' && i + 2 < end &&
+                 std::from_chars(&reference[i + 1], &reference[i + 1] + 2, code, 16).ptr == &reference[i + 1] + 2) {
         key += static_cast<char>(code);
         i += 2;
       } else {

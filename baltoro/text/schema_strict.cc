@@ -26,7 +26,8 @@ struct TypeKeywords {
 };
 const TypeKeywords kTypes[] = {
     {"object",
-     {"properties", "required", "additionalProperties", "patternProperties", "propertyNames", "minProperties", "maxProperties"}},
+     {"properties", "required", "additionalProperties", "patternProperties", "propertyNames", "minProperties",
+      "maxProperties"}},
     {"array", {"items", "prefixItems", "minItems", "maxItems", "uniqueItems"}},
     {"string", {"minLength", "maxLength", "pattern", "format"}},
     {"number", {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}},
@@ -57,7 +58,8 @@ class Checker {
 
   Status schema(const Value& value, const std::string& path, std::size_t depth) {
     if (value.is_bool() && depth > 0) return {};
-    if (!value.is_object()) return wrong(path, fmt::format("a schema needs to be an object, got {}", json::kind_name(value.kind())));
+    if (!value.is_object())
+      return wrong(path, fmt::format("a schema needs to be an object, got {}", json::kind_name(value.kind())));
     if (depth > kMaxSchemaDepth) return wrong(path, fmt::format("schema depth exceeds {}", kMaxSchemaDepth));
     BALTORO_TRY_STATUS(annotations(value, path, depth));
     BALTORO_TRY(const std::vector<std::string> types, types_of(value, path));
@@ -96,14 +98,16 @@ class Checker {
     if (!type->is_string() && !type->is_array()) return wrong(path, "type must be a string or an array of strings");
     if (type->is_array() && type->as_array().empty()) return wrong(path, "type array cannot be empty");
     for (const Value& one : type->is_array() ? type->as_array() : json::Array{*type}) {
-      if (!one.is_string() || !is_type(one.as_string())) return wrong(path, fmt::format("invalid type {}", json::dump(one)));
+      if (!one.is_string() || !is_type(one.as_string()))
+        return wrong(path, fmt::format("invalid type {}", json::dump(one)));
       types.push_back(one.as_string());
     }
     return types;
   }
 
   // A keyword of its own shape, beside a type that it speaks of.
-  Status keyword(const std::string& key, const Value& value, const std::vector<std::string>& types, const std::string& path) {
+  Status keyword(const std::string& key, const Value& value, const std::vector<std::string>& types,
+                 const std::string& path) {
     bool known = false, applies = types.empty();
     for (const TypeKeywords& type : kTypes) {
       if (!among(key, type.keywords)) continue;
@@ -112,13 +116,14 @@ class Checker {
     }
     if (!known) return wrong(path, fmt::format("unsupported keyword {}", key));
     if (!applies) return wrong(path, fmt::format("invalid keyword: {} does not apply to type {}", key, types.front()));
-    const bool good = among(key, {"properties", "patternProperties"}) ? value.is_object()
-                      : among(key, {"required", "prefixItems"})       ? value.is_array()
-                      : among(key, {"additionalProperties", "items", "propertyNames"}) ? value.is_object() || value.is_bool()
-                      : key == "uniqueItems"                          ? value.is_bool()
-                      : among(key, {"pattern", "format"})             ? value.is_string()
-                      : among(key, {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}) ? value.is_number()
-                                                                      : is_count(value);
+    const bool good =
+        among(key, {"properties", "patternProperties"})                  ? value.is_object()
+        : among(key, {"required", "prefixItems"})                        ? value.is_array()
+        : among(key, {"additionalProperties", "items", "propertyNames"}) ? value.is_object() || value.is_bool()
+        : key == "uniqueItems"                                           ? value.is_bool()
+        : among(key, {"pattern", "format"})                              ? value.is_string()
+        : among(key, {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}) ? value.is_number()
+                                                                                                   : is_count(value);
     if (!good) return wrong(path, fmt::format("{} must not be {}", key, json::kind_name(value.kind())));
     return {};
   }
@@ -149,8 +154,10 @@ class Checker {
     if (!reference->is_string()) return wrong(path, "$ref must be a string");
     const Value* target = resolve_reference(document_, reference->as_string());
     if (target == nullptr)
-      return wrong(path, fmt::format("$ref \"{}\": not found in this document (others are never fetched)", reference->as_string()));
-    if (!target->is_object()) return wrong(path, fmt::format("invalid $ref path \"{}\": no schema there", reference->as_string()));
+      return wrong(path, fmt::format("$ref \"{}\": not found in this document (others are never fetched)",
+                                     reference->as_string()));
+    if (!target->is_object())
+      return wrong(path, fmt::format("invalid $ref path \"{}\": no schema there", reference->as_string()));
     return {};
   }
 
@@ -186,7 +193,8 @@ class Checker {
     const Value* list = value.find("required");
     if (list == nullptr) return {};
     for (const Value& name : list->as_array()) {
-      if (!name.is_string() || name.as_string().empty()) return wrong(path, "required must hold names that are not empty");
+      if (!name.is_string() || name.as_string().empty())
+        return wrong(path, "required must hold names that are not empty");
       if (value.find("allOf") != nullptr) continue;
       if (properties == nullptr || properties->find(name.as_string()) == nullptr)
         return wrong(path, fmt::format("required property '{}' is not defined in properties", name.as_string()));

@@ -48,8 +48,9 @@ Result<TokenTrie> TokenTrie::build(const Tokenizer& tokenizer) {
   trie.nodes_.shrink_to_fit();
   for (std::size_t byte = 0; byte < trie.top_.size(); ++byte) {
     if (trie.top_[byte] == kNone || trie.nodes_[trie.top_[byte]].token < 0)
-      return Error{Errc::kUnsupported,
-                   fmt::format("[token trie] a token for every single byte needed, the vocabulary has none for {}", byte)};
+      return Error{
+          Errc::kUnsupported,
+          fmt::format("[token trie] a token for every single byte needed, the vocabulary has none for {}", byte)};
   }
   return trie;
 }

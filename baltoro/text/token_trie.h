@@ -12,7 +12,8 @@
 
 namespace baltoro::text {
 
-inline constexpr std::size_t kMaxTrieTokenBytes = 256;  // longer tokens are left out, so that walks are of bounded depth
+inline constexpr std::size_t kMaxTrieTokenBytes =
+    256;  // longer tokens are left out, so that walks are of bounded depth
 
 // The text tokens of a vocabulary (control tokens excluded) as a trie of their bytes: one flat array in preorder,
 // children in order of byte. A walk that a byte-level automaton prunes visits only what may come next, instead of

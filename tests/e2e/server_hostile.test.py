@@ -192,7 +192,7 @@ def json_cases():
                                                     for i in range(5000)) + "]"), 400, "tools"
     yield "tool_choice required without tools", chat('"tool_choice":"required"'), 400, "tool_choice"
     yield "thinking odd", chat('"thinking":{"type":"odd"}'), 400, "thinking.type"
-    yield "response_format json_schema", chat('"response_format":{"type":"json_schema"}'), 400, "response_format.type"
+    yield "response_format json_schema", chat('"response_format":{"type":"json_schema"}'), 400, "response_format.json_schema"
     yield "prompt over the context", chat(content='"%s"' % ("word " * 5000)), 400, None
 
 

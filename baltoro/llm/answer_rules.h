@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a request to the rules that its answer is decoded under. Inside llm/ only.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "baltoro/base/result.h"
+#include "baltoro/engine/request.h"
+#include "baltoro/llm/llm.h"
+#include "baltoro/text/answer_grammar.h"
+#include "baltoro/text/chat_format.h"
+
+namespace baltoro::llm {
+
+struct GrammarStats {
+  std::atomic<std::int64_t> compiled = 0, cache_hits = 0, masks = 0;
+  std::atomic<std::int64_t> compile_ns = 0, mask_ns = 0;
+};
+
+// Compiles schemas, keeps the compiled ones (least recently used go first, bounded in bytes), and makes masks. Any
+// thread: compiling happens on the caller's, never on the engine's.
+class AnswerRulesMaker {
+ public:
+  // A vocabulary without all single bytes cannot be constrained: rules() then says so where a request needs it.
+  explicit AnswerRulesMaker(std::shared_ptr<const text::Tokenizer> tokenizer);
+
+  // Null: nothing constrains this answer. kInvalidArgument names the field: a strict schema that cannot be enforced
+  // ("tools[1].function.parameters"), tools missing for tool_choice, a partial message beside JSON. kUnsupported: the
+  // vocabulary lacks what is needed. `eos`: the checkpoint's stop tokens.
+  Result<std::shared_ptr<const text::AnswerRules>> rules(const ChatRequest& request, const text::ChatFormat& format,
+                                                         const text::RenderOptions& render,
+                                                         const std::vector<std::int32_t>& eos);
+  // One mask for each choice.
+  std::function<std::unique_ptr<engine::TokenMask>(std::int32_t)> masks(std::shared_ptr<const text::AnswerRules> rules);
+
+  const GrammarStats& stats() const { return *stats_; }
+
+ private:
+  struct Kept {
+    std::string key;
+    std::shared_ptr<const text::SchemaGraph> graph;
+    std::size_t bytes;
+  };
+  Result<std::shared_ptr<const text::SchemaGraph>> graph(const json::Value& schema, text::SchemaMode mode,
+                                                         bool root_object);
+  Status add_tools(const ChatRequest& request, text::AnswerRules& rules);
+
+  std::shared_ptr<text::GrammarVocabulary> vocabulary_;  // null: see error_
+  Error error_;
+  std::shared_ptr<GrammarStats> stats_ = std::make_shared<GrammarStats>();
+  std::mutex mutex_;
+  std::list<Kept> kept_;  // the most recently used first
+  std::unordered_map<std::string, std::list<Kept>::iterator> places_;
+  std::size_t kept_bytes_ = 0;
+};
+
+}  // namespace baltoro::llm
