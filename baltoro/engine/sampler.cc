@@ -112,13 +112,21 @@ void Sampler::forget_counts() {
 Status Sampler::mask(TokenMask& mask, std::int64_t tokens_left) {
   std::fill(allowed_.begin(), allowed_.end(), 0);
   if (!mask.fill(allowed_, tokens_left)) return {};
-  bool any = false;
-  for (std::size_t id = 0; id < logits_.size(); ++id) {
-    const bool allowed = (allowed_[id / 64] >> (id % 64) & 1) != 0;
-    any |= allowed;
-    if (!allowed) logits_[id] = kNever;
+  // Most words say all or none of 64 ids.
+  std::uint64_t any = 0;
+  for (std::size_t begin = 0; begin < logits_.size(); begin += 64) {
+    const std::size_t count = std::min<std::size_t>(64, logits_.size() - begin);
+    const std::uint64_t known = count == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << count) - 1;
+    const std::uint64_t bits = allowed_[begin / 64] & known;
+    any |= bits;
+    if (bits == 0) {
+      std::fill_n(logits_.begin() + static_cast<std::ptrdiff_t>(begin), count, kNever);
+    } else {
+      for (std::uint64_t gone = ~bits & known; gone != 0; gone &= gone - 1)
+        logits_[begin + static_cast<std::size_t>(std::countr_zero(gone))] = kNever;
+    }
   }
-  if (!any) return Error{Errc::kUnsupported, "[sampler] the constraint allows no next token"};
+  if (any == 0) return Error{Errc::kUnsupported, "[sampler] the constraint allows no next token"};
   return {};
 }
 

@@ -12,7 +12,6 @@ namespace {
 using Kind = Frame::Kind;
 using Phase = Frame::Phase;
 
-constexpr std::size_t kFewTokens = 2048;                // listed rather than kept as bits
 constexpr std::uint32_t kLongest = kMaxTrieTokenBytes;  // no token has more characters
 constexpr std::uint32_t kNameKind = 100, kStringKind = 101;
 
@@ -25,6 +24,7 @@ void set_bit(std::span<std::uint64_t> bits, TokenId id) {
 Result<std::shared_ptr<GrammarVocabulary>> make_grammar_vocabulary(std::shared_ptr<const Tokenizer> tokenizer) {
   BALTORO_TRY(TokenTrie trie, TokenTrie::build(*tokenizer));
   auto vocabulary = std::make_shared<GrammarVocabulary>();
+  vocabulary->strings = StringMasks(trie, *tokenizer);
   vocabulary->trie = std::move(trie);
   vocabulary->tokenizer = std::move(tokenizer);
   return vocabulary;
@@ -166,7 +166,8 @@ std::uint32_t GrammarMatcher::missing_characters(const Frame& frame) const {
 std::shared_ptr<const MaskEntry> GrammarMatcher::entry_of(const Frame& frame) {
   const MaskKey key = key_of(frame);
   if (auto found = vocabulary_->masks.find(key)) return found;
-  auto entry = build(frame);
+  const bool in_string = frame.kind == Kind::kString && frame.phase == Phase::kInside && frame.state == kWhole;
+  auto entry = in_string ? vocabulary_->strings.entry(key.b, key.c) : build(frame);
   vocabulary_->masks.keep(key, entry);
   return entry;
 }
@@ -184,9 +185,8 @@ std::shared_ptr<const MaskEntry> GrammarMatcher::build(Frame frame) {
   walk_.assign(1, states_.add(frame));
   states_.deepest = 0;
   build_from(0, static_cast<std::uint32_t>(vocabulary_->trie.nodes().size()), 0, 1);
-  auto entry = std::make_shared<MaskEntry>();
+  auto entry = make_mask_entry(inside_, exits_, vocabulary_->trie.text_tokens().size());
   entry->deepest = states_.deepest;
-  finish(*entry);
   states_.release(mark);
   return entry;
 }
@@ -226,61 +226,6 @@ void GrammarMatcher::add_exits(std::uint32_t node, std::size_t spelled) {
     const std::string_view rest = vocabulary_->tokenizer->token_bytes(nodes[i].token).substr(spelled);
     // Nothing else follows a value.
     if (rest.empty() || rest[0] == ',' || rest[0] == ']' || rest[0] == '}') exits_.push_back({rest, nodes[i].token});
-  }
-}
-
-void GrammarMatcher::finish(MaskEntry& entry) {
-  entry.any_inside = !inside_.empty();
-  if (entry.any_inside) {
-    std::sort(inside_.begin(), inside_.end());
-    entry.base_cost = inside_.front().first;
-    entry.max_cost = inside_.back().first;
-    const bool dense = inside_.size() > kFewTokens;
-    if (dense) entry.bits.resize(vocabulary_->trie.text_tokens().size());
-    for (const auto& [cost, token] : inside_) {
-      if (dense) set_bit(entry.bits, token);
-      if (cost > entry.base_cost) {
-        entry.costly.emplace_back(cost, token);
-      } else if (!dense) {
-        entry.ids.push_back(token);
-      }
-    }
-    std::reverse(entry.costly.begin(), entry.costly.end());
-  }
-  index_exits(entry);
-}
-
-void GrammarMatcher::index_exits(MaskEntry& entry) {
-  std::sort(exits_.begin(), exits_.end(), [](const Exit& a, const Exit& b) {
-    return a.spelling != b.spelling ? a.spelling < b.spelling : a.token < b.token;
-  });
-  std::vector<std::uint32_t> path;
-  entry.exits.push_back({.end = 0, .tokens_begin = 0, .tokens_end = 0, .byte = 0});
-  path.push_back(0);
-  std::string_view previous;
-  for (const Exit& exit : exits_) {
-    const auto common = static_cast<std::size_t>(
-        std::mismatch(previous.begin(), previous.end(), exit.spelling.begin(), exit.spelling.end()).first -
-        previous.begin());
-    while (path.size() > common + 1) {
-      entry.exits[path.back()].end = static_cast<std::uint32_t>(entry.exits.size());
-      path.pop_back();
-    }
-    for (std::size_t i = common; i < exit.spelling.size(); ++i) {
-      const auto tokens = static_cast<std::uint32_t>(entry.exit_tokens.size());
-      path.push_back(static_cast<std::uint32_t>(entry.exits.size()));
-      entry.exits.push_back({.end = 0,
-                             .tokens_begin = tokens,
-                             .tokens_end = tokens,
-                             .byte = static_cast<std::uint8_t>(exit.spelling[i])});
-    }
-    entry.exit_tokens.push_back(exit.token);
-    entry.exits[path.back()].tokens_end = static_cast<std::uint32_t>(entry.exit_tokens.size());
-    previous = exit.spelling;
-  }
-  while (!path.empty()) {
-    entry.exits[path.back()].end = static_cast<std::uint32_t>(entry.exits.size());
-    path.pop_back();
   }
 }
 

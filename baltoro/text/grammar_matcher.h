@@ -10,6 +10,7 @@
 #include "baltoro/text/grammar_states.h"
 #include "baltoro/text/mask_store.h"
 #include "baltoro/text/schema_graph.h"
+#include "baltoro/text/string_masks.h"
 #include "baltoro/text/token_trie.h"
 
 namespace baltoro::text {
@@ -17,6 +18,7 @@ namespace baltoro::text {
 // What all grammars of a vocabulary share.
 struct GrammarVocabulary {
   TokenTrie trie;
+  StringMasks strings;
   MaskStore masks{std::size_t{64} << 20};
   std::shared_ptr<const Tokenizer> tokenizer;
 };
@@ -48,8 +50,6 @@ class GrammarMatcher {
   std::shared_ptr<const MaskEntry> build(Frame frame);
   void build_from(std::uint32_t begin, std::uint32_t end, std::size_t tops_begin, std::size_t tops_end);
   void add_exits(std::uint32_t node, std::size_t spelled);
-  void finish(MaskEntry& entry);
-  void index_exits(MaskEntry& entry);
   void fill_entry(std::span<std::uint64_t> allowed, const Frame& frame, const MaskEntry& entry, std::int64_t budget);
   void fill_exits(std::span<std::uint64_t> allowed, const MaskEntry& entry, std::uint32_t begin, std::uint32_t end,
                   std::size_t tops_begin, std::size_t tops_end, std::int64_t budget);
@@ -65,12 +65,8 @@ class GrammarMatcher {
   std::vector<FrameId> tops_, next_;
   Walk walk_;
   // While an entry is built.
-  struct Exit {
-    std::string_view spelling;
-    TokenId token;
-  };
   std::vector<std::pair<std::uint32_t, TokenId>> inside_;
-  std::vector<Exit> exits_;
+  std::vector<TokenExit> exits_;
 };
 
 }  // namespace baltoro::text

@@ -4,11 +4,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
-#include <tuple>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -38,6 +37,15 @@ struct MaskEntry {
   // Sets the bits of the tokens after which at most `budget` tokens end the value; takes bits away from none.
   void set_inside(std::span<std::uint64_t> allowed, std::uint32_t budget) const;
 };
+
+// A token that ends a value, and what it spells behind it (valid while the entry is made).
+struct TokenExit {
+  std::string_view spelling;
+  TokenId token;
+};
+// Takes the tokens inside with their costs. Both lists are reordered. O(n), but for n log n in the exits.
+std::shared_ptr<MaskEntry> make_mask_entry(std::vector<std::pair<std::uint32_t, TokenId>>& inside,
+                                           std::vector<TokenExit>& exits, std::size_t words);
 
 struct MaskKey {
   std::uint64_t graph = 0;  // 0: the same for all
