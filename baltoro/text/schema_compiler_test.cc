@@ -133,12 +133,17 @@ TEST(SchemaCompiler, StrictSaysWhereAndWhat) {
 TEST(SchemaCompiler, BombsAreBounded) {
   std::string nested = "{}", choices, names, chain = R"({"$defs":{)";
   for (int i = 0; i < 100; ++i) nested = R"({"type":"array","items":)" + nested + "}";
+  const auto append = [](std::string& text, std::string_view before, int number, std::string_view behind) {
+    text.append(before).append(std::to_string(number)).append(behind);
+  };
   for (int i = 0; i < 3000; ++i)
-    choices += (i ? "," : "") + std::string(R"({"type":"object","properties":{"p)") + std::to_string(i) + R"(":{}}})";
-  for (int i = 0; i < 20000; ++i)
-    names += (i ? "," : "") + std::string("\"n") + std::to_string(i) + R"(":{"type":"string"})";
-  for (int i = 0; i < 2000; ++i)
-    chain += "\"d" + std::to_string(i) + R"(":{"$ref":"#/$defs/d)" + std::to_string(i + 1) + "\"},";
+    append(choices, i == 0 ? R"({"type":"object","properties":{"p)" : R"(,{"type":"object","properties":{"p)", i,
+           R"(":{}}})");
+  for (int i = 0; i < 20000; ++i) append(names, i == 0 ? R"("n)" : R"(,"n)", i, R"(":{"type":"string"})");
+  for (int i = 0; i < 2000; ++i) {
+    append(chain, R"("d)", i, R"(":{"$ref":"#/$defs/d)");
+    append(chain, "", i + 1, R"("},)");
+  }
   chain += R"("d2000":{"type":"string"}},"$ref":"#/$defs/d0"})";
   const std::string doubling =
       R"({"$defs":{"a":{"allOf":[{"properties":{"x":{"$ref":"#/$defs/b"}}},{"properties":{"x":{"$ref":"#/$defs/a"}}}]},)"
