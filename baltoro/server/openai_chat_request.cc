@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "baltoro/server/openai_chat.h"
 #include "baltoro/server/openai_notes.h"
 #include "baltoro/server/openai_sampling.h"

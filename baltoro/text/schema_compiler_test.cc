@@ -65,8 +65,10 @@ TEST(SchemaCompiler, StrictAgreesWithWalle) {
       ++taken;
       std::cout << "taken: " << suite.filename().string() << ": " << reason << "\n";
       // An empty array ends this recursion.
-      const bool ends = reason == "infinite recursion" && json::dump(*schema).find("\"children\"") != std::string::npos;
-      EXPECT_TRUE(taken_on_purpose(reason) || ends) << reason << ": " << json::dump(*schema);
+      const std::string dump = json::dump(*schema);
+      const bool ends = reason == "infinite recursion" && dump.find("\"items\"") != dump.npos &&
+                        dump.find("\"minItems\"") == dump.npos;
+      EXPECT_TRUE(taken_on_purpose(reason) || ends) << reason << ": " << dump;
     }
   }
   std::cout << valid << " valid schemas accepted; of " << invalid << " invalid ones " << invalid - taken << " refused, "
