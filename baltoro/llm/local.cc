@@ -17,6 +17,7 @@
 #include "baltoro/llm/request_checks.h"
 #include "baltoro/llm/volatile_headers.h"
 #include "baltoro/model/decoder.h"
+#include "baltoro/model/kv_identity.h"
 #include "baltoro/model/streamed_weights.h"
 #include "baltoro/model/weights.h"
 
@@ -81,8 +82,12 @@ Status LocalBackend::Impl::load() {
   decoder_options.expert_cache_bytes = size.expert_cache_bytes;
   info = describe(options, family, std::min(size.context_tokens, size.blocks * model::kBlockTokens));
   info.thinks = format != nullptr && format->default_thinking();
-  BALTORO_TRY(memory,
-              PromptMemory::open(options, static_cast<std::size_t>(model::KvCache::block_bytes(config, options.math))));
+  Sha256Digest identity{};
+  if (!options.kv_dir.empty()) {
+    BALTORO_TRY(identity, model::kv_identity(options.dir, options.math, options.dense, options.latent_norm_eps));
+  }
+  BALTORO_TRY(memory, PromptMemory::open(options, identity,
+                                         static_cast<std::size_t>(model::KvCache::block_bytes(config, options.math))));
   BALTORO_TRY(std::unique_ptr<model::KvCache> kv, model::KvCache::create(config, options.math, size.blocks));
   BALTORO_TRY(std::unique_ptr<model::Decoder> decoder, model::Decoder::create(weights, decoder_options));
   start(std::make_unique<engine::DecoderRunner>(std::move(decoder), std::move(kv)));
@@ -94,8 +99,7 @@ Status LocalBackend::Impl::load_script() {
   BALTORO_TRY(const model::ModelConfig config, script_config(options.dir));
   BALTORO_TRY_STATUS(load_text(config));
   if (format == nullptr) return chat_error;
-  if (!options.kv_dir.empty()) return invalid("kv_dir", "no folder for KV needed: a script has none");
-  BALTORO_TRY(memory, PromptMemory::open(options, 0));
+  BALTORO_TRY(memory, PromptMemory::open(options, script_kv_identity(config.vocab_size), script_kv_bytes()));
   BALTORO_TRY(OpenedScript script, open_script(options, config.vocab_size, family, tokenizer, *format));
   info = describe(options, family, script.context_tokens);
   start(std::move(script.runner));

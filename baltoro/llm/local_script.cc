@@ -4,6 +4,8 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <span>
+#include <string>
 #include <utility>
 
 #include "baltoro/base/file.h"
@@ -23,6 +25,13 @@ Result<model::ModelConfig> script_config(const std::string& dir) {
   config.max_position_embeddings = kMostContextTokens;
   return config;
 }
+
+Sha256Digest script_kv_identity(std::int64_t vocab_size) {
+  const std::string name = fmt::format("scripted model, rows of token and position, vocabulary of {}", vocab_size);
+  return sha256(std::as_bytes(std::span(name)));
+}
+
+std::size_t script_kv_bytes() { return sizeof(ScriptRunner::Block); }
 
 Result<OpenedScript> open_script(const LocalOptions& options, std::int64_t vocab_size, text::ChatFamily family,
                                  std::shared_ptr<const text::Tokenizer> tokenizer, const text::ChatFormat& format) {

@@ -2,8 +2,11 @@
 // The scripted model of a folder: its tokenizer and chat format, no weights. Inside llm/ only.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 
+#include "baltoro/base/sha256.h"
 #include "baltoro/engine/model_runner.h"
 #include "baltoro/llm/local.h"
 #include "baltoro/model/config.h"
@@ -13,6 +16,10 @@ namespace baltoro::llm {
 
 // The folder's config for a model that has no weights: contexts of up to 2^20 tokens, whatever the real one's.
 Result<model::ModelConfig> script_config(const std::string& dir);
+
+// Names the KV of all scripted models on a vocabulary of that size: it holds tokens alone, whatever the script.
+Sha256Digest script_kv_identity(std::int64_t vocab_size);
+std::size_t script_kv_bytes();  // of a block
 
 struct OpenedScript {
   std::unique_ptr<engine::ModelRunner> runner;

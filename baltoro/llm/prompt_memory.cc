@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "baltoro/base/file.h"
-#include "baltoro/model/kv_identity.h"
 
 namespace baltoro::llm {
 namespace {
@@ -31,18 +30,17 @@ engine::CacheSalt salt_of(const CacheScope& scope) {
   return salt;
 }
 
-Result<std::unique_ptr<PromptMemory>> PromptMemory::open(const LocalOptions& options, std::size_t kv_bytes) {
+Result<std::unique_ptr<PromptMemory>> PromptMemory::open(const LocalOptions& options, const Sha256Digest& identity,
+                                                         std::size_t kv_bytes) {
   auto memory = std::make_unique<PromptMemory>();
   if (options.kept_turn_bytes > 0)
     memory->turns_ =
         std::make_shared<TurnStore>(TurnStoreLimits{.bytes = static_cast<std::size_t>(options.kept_turn_bytes)});
-  if (!options.kv_dir.empty()) BALTORO_TRY_STATUS(memory->open_disk(options, kv_bytes));
+  if (!options.kv_dir.empty()) BALTORO_TRY_STATUS(memory->open_disk(options, identity, kv_bytes));
   return memory;
 }
 
-Status PromptMemory::open_disk(const LocalOptions& options, std::size_t kv_bytes) {
-  BALTORO_TRY(const Sha256Digest identity,
-              model::kv_identity(options.dir, options.math, options.dense, options.latent_norm_eps));
+Status PromptMemory::open_disk(const LocalOptions& options, const Sha256Digest& identity, std::size_t kv_bytes) {
   model_ = to_hex(identity);
   BALTORO_TRY(directory_, engine::KvDirectory::open({.dir = options.kv_dir,
                                                      .max_bytes = options.kv_disk_bytes,

@@ -31,8 +31,10 @@ engine::CacheSalt salt_of(const CacheScope& scope);
 // thread after open().
 class PromptMemory {
  public:
-  // `kv_bytes`: of a block of KV. The errors of kv_identity, KvDirectory, KvStore and TurnLog.
-  static Result<std::unique_ptr<PromptMemory>> open(const LocalOptions& options, std::size_t kv_bytes);
+  // With kv_dir `identity` names what the KV's bits depend on but the tokens, and `kv_bytes` are a block's. The errors
+  // of KvDirectory, KvStore and TurnLog.
+  static Result<std::unique_ptr<PromptMemory>> open(const LocalOptions& options, const Sha256Digest& identity,
+                                                    std::size_t kv_bytes);
 
   // For the engine, once; null where KV stays in memory.
   std::unique_ptr<engine::KvStore> take_store() { return std::move(store_); }
@@ -46,7 +48,7 @@ class PromptMemory {
   void add_metrics(BackendMetrics& metrics) const;
 
  private:
-  Status open_disk(const LocalOptions& options, std::size_t kv_bytes);
+  Status open_disk(const LocalOptions& options, const Sha256Digest& identity, std::size_t kv_bytes);
 
   std::shared_ptr<TurnStore> turns_;                // null: none are kept
   std::shared_ptr<TurnLog> log_;                    // null: in memory only

@@ -84,6 +84,10 @@ void ScriptRunner::copy_block(model::BlockId from, model::BlockId to) {
   blocks_[static_cast<std::size_t>(to)] = blocks_[static_cast<std::size_t>(from)];
 }
 
+std::span<std::byte> ScriptRunner::block_memory(model::BlockId block) {
+  return std::as_writable_bytes(std::span(blocks_[static_cast<std::size_t>(block)]));
+}
+
 Status ScriptRunner::read_back(std::span<const model::BlockId> table, std::int64_t last) {
   prefix_.clear();
   for (std::int64_t position = 0; position <= last; ++position) {

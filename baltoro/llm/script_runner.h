@@ -5,6 +5,7 @@
 
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -46,14 +47,15 @@ class ScriptRunner final : public engine::ModelRunner {
   std::int64_t max_logit_rows() const override { return options_.max_logit_rows; }
   Status forward(const model::Batch& batch, std::span<float> logits) override;
   void copy_block(model::BlockId from, model::BlockId to) override;
+  std::span<std::byte> block_memory(model::BlockId block) override;
   void interrupt(bool on) override { interrupted_ = on; }
 
- private:
   struct Row {
     std::int32_t token = -1, position = -1;
   };
   using Block = std::array<Row, model::kBlockTokens>;
 
+ private:
   Status check_shape(const model::Batch& batch, std::span<float> logits) const;
   Status read_back(std::span<const model::BlockId> table, std::int64_t last);  // into prefix_
   void fill_row(std::span<float> row);

@@ -98,6 +98,11 @@ if (wanted('bundled-model')) {
   const { default: bundled } = await import('./cases/bundled_model.mjs');
   await bundled(path.resolve(baltoro), results);
 }
+if (wanted('restart')) {
+  const { default: restart } = await import('./cases/restart.mjs');
+  await results.time('restart', `${options.calls} calls, killed twice`, () => restart({
+    baltoro: path.resolve(baltoro), folder, calls: Number(options.calls), note: (text) => results.note('restart', text) }));
+}
 results.print();
 if (options.json) writeFileSync(options.json, `${JSON.stringify(results.summary(), null, 1)}\n`);
 process.exit(results.failed() ? 1 : 0);
