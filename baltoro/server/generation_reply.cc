@@ -114,6 +114,7 @@ void GenerationReply::take_events() {
     if (failure_) continue;
     if (const auto* progress = std::get_if<llm::PrefillProgress>(&item.event.body)) {
       report_progress(*progress, item.last);
+      parts_.writer->event(item.event, pending_);
       continue;
     }
     parts_.writer->event(item.event, pending_);
