@@ -13,11 +13,11 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <chrono>
@@ -28,7 +28,9 @@
 #include <random>
 #include <thread>
 #include <unordered_set>
+#include <vector>
 
+#include "baltoro/base/quiet_thread.h"
 #include "baltoro/server/http_message.h"
 
 namespace baltoro::server {
@@ -58,7 +60,9 @@ struct Shared {
   HttpServerOptions options;
   Handler& handler;
   asio::io_context io;
-  asio::thread_pool workers{static_cast<std::size_t>(std::max(1, options.worker_threads))};
+  // For Handler::handle. Not an asio::thread_pool: that one waits for ever where a further thread cannot be had.
+  asio::io_context work;
+  asio::executor_work_guard<asio::io_context::executor_type> more_work{work.get_executor()};
   std::unordered_set<Session*> sessions;
   std::size_t buffered_bytes = 0, refusals = 0;
   const std::uint64_t run_number = (std::uint64_t{std::random_device{}()} << 32) | std::random_device{}();
@@ -306,7 +310,7 @@ class Session final : public std::enable_shared_from_this<Session> {
         self->notify();
       });
     };
-    asio::post(shared_.workers,
+    asio::post(shared_.work,
                [self = shared_from_this(), request = std::move(parser_.request()), wake = std::move(wake)]() mutable {
                  std::unique_ptr<Reply> reply = run_handler(*self, std::move(request), std::move(wake));
                  auto& io = self->shared_.io;
@@ -586,8 +590,18 @@ struct HttpServer::Impl {
     }
     asio::co_spawn(shared.io, accept_all(acceptor, shared), asio::detached);
     port = acceptor.local_endpoint(code).port();
-    thread = std::thread([this] { run_io(); });
+    for (int i = 0; i < std::max(1, shared.options.worker_threads); ++i) {
+      BALTORO_TRY(std::thread worker, start_quiet_thread([this] { shared.work.run(); }));
+      workers.push_back(std::move(worker));
+    }
+    BALTORO_TRY(thread, start_quiet_thread([this] { run_io(); }));
     return {};
+  }
+
+  void end_workers() {
+    shared.more_work.reset();
+    for (std::thread& worker : workers) worker.join();
+    workers.clear();
   }
 
   // A callback that runs out of memory loses its own work only.
@@ -625,9 +639,12 @@ struct HttpServer::Impl {
   }
 
   ~Impl() {
-    if (!thread.joinable()) return;
+    if (!thread.joinable()) {
+      end_workers();
+      return;
+    }
     drain();
-    shared.workers.join();
+    end_workers();
     for_sessions([](Session& session) { session.abort(); });
     while (!wait_closed(std::chrono::milliseconds(100))) for_sessions([](Session& session) { session.abort(); });
     shared.io.stop();
@@ -637,6 +654,7 @@ struct HttpServer::Impl {
   Shared shared;
   tcp::acceptor acceptor;
   std::uint16_t port = 0;
+  std::vector<std::thread> workers;
   std::thread thread;
 };
 

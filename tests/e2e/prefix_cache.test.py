@@ -207,7 +207,7 @@ def check_damage(model, folder):
         settle(server)
     pages = sorted(os.path.join(root, name) for root, _, names in os.walk(os.path.join(folder, "pages"))
                    for name in names)
-    assert len(pages) > 40, len(pages)
+    assert len(pages) >= 30, len(pages)
     for number, page in enumerate(pages):
         with open(page, "r+b") as file:
             size = file.seek(0, 2)
