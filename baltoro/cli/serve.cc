@@ -176,9 +176,9 @@ void reload_keys(const ServeOptions& options, server::KeySet& keys) {
 
 // SIGHUP reads the keys again. The first SIGINT or SIGTERM lets what runs end, the second ends it with an error that
 // clients can read, the third is as without us.
-void serve_until_stopped(const ServeOptions& options, server::Server& server, server::KeySet& keys) {
+void serve_until_stopped(const ServeOptions& options, server::Server& server, server::KeySet& keys,
+                         ServeSignals& signals) {
   using Came = ServeSignals::Came;
-  ServeSignals signals;
   for (Came came = signals.wait(-1); came != Came::kStop; came = signals.wait(-1)) reload_keys(options, keys);
   fmt::print(stderr, "baltoro serve: finishing what runs, {:g} s at most; once more to end it now\n",
              options.drain_seconds);
@@ -204,6 +204,7 @@ int run_serve(const ServeOptions& options) {
   const auto backend = open_backend(options);
   if (!backend.ok()) return report_error("serve", backend.error());
   server::KeySet keys = choices->api.keys;  // shares its state
+  ServeSignals signals;                     // its descriptor is there before clients can take the last one
   const auto server = server::Server::start(*std::move(choices), **backend);
   if (!server.ok()) return report_error("serve", server.error());
   const llm::ModelInfo model = (*backend)->model();
@@ -212,7 +213,7 @@ int run_serve(const ServeOptions& options) {
              v6 ? "]" : "", (*server)->port(), model.max_context_tokens,
              model.arithmetic.empty() ? "" : ", " + model.arithmetic);
   std::fflush(stdout);
-  serve_until_stopped(options, **server, keys);
+  serve_until_stopped(options, **server, keys, signals);
   fmt::print(stderr, "baltoro serve: done\n");
   return 0;
 }

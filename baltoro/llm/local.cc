@@ -102,6 +102,7 @@ Status LocalBackend::Impl::load_script() {
   BALTORO_TRY(memory, PromptMemory::open(options, script_kv_identity(config.vocab_size), script_kv_bytes()));
   BALTORO_TRY(OpenedScript script, open_script(options, config.vocab_size, family, tokenizer, *format));
   info = describe(options, family, script.context_tokens);
+  info.thinks = format->default_thinking();
   start(std::move(script.runner));
   return {};
 }
