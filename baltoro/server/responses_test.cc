@@ -320,7 +320,7 @@ TEST(Responses, WritesTheEventsInOrder) {
             R"({"type":"response.function_call_arguments.done","sequence_number":18,"item_id":"fc_1_2",)"
             R"("output_index":2,"name":"f","arguments":"{\"a\":1}"})");
   EXPECT_EQ(events[0].find("response")->find("status")->as_string(), "in_progress");
-  EXPECT_TRUE(events[0].find("response")->find("usage")->is_null());
+  EXPECT_EQ(events[0].find("response")->find("usage"), nullptr);
 }
 
 TEST(Responses, WhatALimitCutIsIncomplete) {

@@ -82,7 +82,7 @@ json::Object ResponsesWriter::response(const char* status, json::Value error) co
                    finished_ && cut_ ? json::Value(json::Object{{"reason", "max_output_tokens"}}) : json::Value());
   out.emplace_back("model", head_.model);
   out.emplace_back("output", output_);
-  out.emplace_back("usage", finished_ ? usage_object(usage_) : json::Value());
+  if (finished_) out.emplace_back("usage", usage_object(usage_));  // absent until then: it may not be null
   out.insert(out.end(), head_.echo.begin(), head_.echo.end());
   return out;
 }

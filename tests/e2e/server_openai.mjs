@@ -313,8 +313,8 @@ const checks = {
     assert.match(await raw.text(), /^: prefill \d+\/\d+[^\n]*\n\n/);
     const plain = await gather(await chat({ ...request, stream: true }));
     const told = await gather(await chat({ ...request, stream: true, prefill_progress: true }, { headers: { 'x-prefill-progress': '1' } }));
-    assert.equal(told.content, plain.content);
-    assert.equal(told.chunks, plain.chunks);
+    assert.equal(told.content, plain.content);  // not the chunks: those of a slow moment are merged
+    assert.equal(told.finish, plain.finish);
   },
   '32 concurrent streams say what each says alone': async () => {
     const requests = [];
