@@ -238,7 +238,7 @@ def settle(server):
 def main():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, IDLE * 2 + 1000)), hard))
-    with ServerProcess(BALTORO, "--quiet", "--max-queue", "200", "--write-seconds", "20") as server:
+    with ServerProcess(BALTORO, "--quiet", "--max-queue", "200", "--write-seconds", "60", "--idle-seconds", "600") as server:
         memory = asyncio.run(crowd(server.port))
         end = settle(server)
         code = server.stop(60)
