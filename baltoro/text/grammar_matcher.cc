@@ -115,14 +115,14 @@ void GrammarMatcher::walk(std::span<std::uint64_t> allowed, std::uint32_t begin,
 
 bool GrammarMatcher::try_bytes(FrameId from, std::string_view bytes, std::int64_t budget) {
   const GrammarStates::Mark mark = states_.mark();
-  walk_.assign(1, from);
+  tried_.assign(1, from);
   for (const char c : bytes) {
     next_.clear();
-    for (const FrameId top : walk_) states_.step(top, static_cast<std::uint8_t>(c), next_);
+    for (const FrameId top : tried_) states_.step(top, static_cast<std::uint8_t>(c), next_);
     states_.limit(next_, 0);
-    walk_.swap(next_);
+    tried_.swap(next_);
   }
-  const bool good = !walk_.empty() && cheapest(0, walk_.size()) <= budget;
+  const bool good = std::any_of(tried_.begin(), tried_.end(), [&](FrameId top) { return states_.cost(top) <= budget; });
   states_.release(mark);
   return good;
 }
@@ -238,15 +238,31 @@ void GrammarMatcher::fill_entry(std::span<std::uint64_t> allowed, const Frame& f
   const std::int64_t inside = budget - frame.below - (missing > kLongest ? missing - kLongest : 0);
   if (inside >= 0) entry.set_inside(allowed, static_cast<std::uint32_t>(std::min<std::int64_t>(inside, kNeverEnds)));
   const MaskEntry::Exit& whole = entry.exits.front();
-  if (budget >= frame.below)
-    for (std::uint32_t t = whole.tokens_begin; t < whole.tokens_end; ++t) set_bit(allowed, entry.exit_tokens[t]);
+  if (budget >= frame.below) allow_exits(allowed, entry, whole, 0, nullptr);
   if (frame.parent == kFloor) return;
   walk_.assign(1, frame.parent);
-  fill_exits(allowed, entry, 1, whole.end, 0, 1, budget);
+  fill_exits(allowed, entry, 1, whole.end, 0, 1, budget, nullptr);
+}
+
+// Sets the exit's tokens. `name`: they close that name and spell so many bytes behind the quote; one that would be
+// taken twice is left out.
+void GrammarMatcher::allow_exits(std::span<std::uint64_t> allowed, const MaskEntry& entry, const MaskEntry::Exit& exit,
+                                 std::size_t spelled, const Frame* name) {
+  for (std::uint32_t t = exit.tokens_begin; t < exit.tokens_end; ++t) {
+    const TokenId token = entry.exit_tokens[t];
+    if (name != nullptr) {
+      const std::string_view bytes = vocabulary_->tokenizer->token_bytes(token);
+      // Another name in the same token could be this one again.
+      if (bytes.substr(bytes.size() - spelled).find(",\"") != std::string_view::npos) continue;
+      if (!states_.other_name_free(*name, bytes.substr(0, bytes.size() - 1 - spelled))) continue;
+    }
+    set_bit(allowed, token);
+  }
 }
 
 void GrammarMatcher::fill_exits(std::span<std::uint64_t> allowed, const MaskEntry& entry, std::uint32_t begin,
-                                std::uint32_t end, std::size_t tops_begin, std::size_t tops_end, std::int64_t budget) {
+                                std::uint32_t end, std::size_t tops_begin, std::size_t tops_end, std::int64_t budget,
+                                const Frame* name) {
   for (std::uint32_t i = begin; i < end; i = entry.exits[i].end) {
     const MaskEntry::Exit& exit = entry.exits[i];
     const GrammarStates::Mark mark = states_.mark();
@@ -255,53 +271,72 @@ void GrammarMatcher::fill_exits(std::span<std::uint64_t> allowed, const MaskEntr
     const std::size_t next_end = walk_.size();
     if (next_end > tops_end) {
       if (exit.tokens_begin < exit.tokens_end && cheapest(tops_end, next_end) <= budget)
-        for (std::uint32_t t = exit.tokens_begin; t < exit.tokens_end; ++t) set_bit(allowed, entry.exit_tokens[t]);
-      if (exit.end > i + 1) fill_exits(allowed, entry, i + 1, exit.end, tops_end, next_end, budget);
+        allow_exits(allowed, entry, exit, exit.depth, name);
+      if (exit.end > i + 1) fill_exits(allowed, entry, i + 1, exit.end, tops_end, next_end, budget, name);
     }
     walk_.resize(tops_end);
     states_.release(mark);
   }
 }
 
-// A name that may be an additional member's: any character may come. Tokens with a quote or a backslash are tried.
+// Tokens within a name that holds no escapes, and those that close it: their spelling is what stands behind the quote.
+std::shared_ptr<const MaskEntry> GrammarMatcher::name_entry(const Frame& frame) {
+  const MaskKey key = key_of(frame);
+  if (auto found = vocabulary_->masks.find(key)) return found;
+  inside_.clear();
+  exits_.clear();
+  for (const TokenTrie::Node& node : vocabulary_->trie.nodes()) {
+    if (node.token < 0) continue;
+    const std::string_view bytes = vocabulary_->tokenizer->token_bytes(node.token);
+    auto state = static_cast<StringState>(frame.state);
+    std::size_t at = 0;
+    while (at < bytes.size() && state != kNoState && bytes[at] != '\\' && !(bytes[at] == '"' && state == kWhole))
+      state = next_in_string(state, static_cast<std::uint8_t>(bytes[at++]));
+    if (state == kNoState) continue;
+    if (at == bytes.size()) {
+      inside_.emplace_back(bytes_to_whole(state), node.token);
+    } else if (bytes[at] == '"' && (at + 1 == bytes.size() || bytes[at + 1] == ':')) {
+      exits_.push_back({bytes.substr(at + 1), node.token});
+    }
+  }
+  auto entry = make_mask_entry(inside_, exits_, vocabulary_->trie.text_tokens().size());
+  vocabulary_->masks.keep(key, entry);
+  return entry;
+}
+
+// A name that may be an additional member's: any characters may come, as long as there is room for two more that make
+// it distinct; then single bytes only, those that lead to the end.
 void GrammarMatcher::fill_name(std::span<std::uint64_t> allowed, FrameId id, std::int64_t budget) {
   const Frame frame = states_.frame(id);
   const auto all = static_cast<std::uint32_t>(vocabulary_->trie.nodes().size());
-  if (budget < states_.other_name_bound(frame)) {
-    walk_.assign(1, id);
-    return walk(allowed, 0, all, 0, 1, budget);
-  }
-  const MaskKey key = key_of(frame);
-  auto entry = vocabulary_->masks.find(key);
-  if (entry == nullptr) {
-    auto made = std::make_shared<MaskEntry>();
-    made->bits.resize(vocabulary_->trie.text_tokens().size());
-    made->any_inside = true;
-    for (TokenId token = 0; token < vocabulary_->trie.vocab_size(); ++token) {
-      const std::string_view bytes = vocabulary_->tokenizer->token_bytes(token);
-      if (bytes.empty() || bytes.size() > kMaxTrieTokenBytes || vocabulary_->tokenizer->is_special(token)) continue;
-      auto state = static_cast<StringState>(frame.state);
-      std::size_t at = 0;
-      while (at < bytes.size() && state != kNoState && bytes[at] != '\\' && !(bytes[at] == '"' && state == kWhole))
-        state = next_in_string(state, static_cast<std::uint8_t>(bytes[at++]));
-      if (state == kNoState) continue;
-      if (at == bytes.size()) {
-        set_bit(made->bits, token);
-      } else if (bytes[at] == '"' && (at + 1 == bytes.size() || bytes[at + 1] == ':')) {
-        made->exit_tokens.push_back(token);
-      }
+  const auto entry = name_entry(frame);
+  const std::int64_t letters = budget - states_.other_name_cost(frame) - 2;
+  if (letters >= 0) {
+    entry->set_inside(allowed, static_cast<std::uint32_t>(std::min<std::int64_t>(letters, kNeverEnds)));
+  } else {
+    for (std::uint32_t i = 0; i < all; i = vocabulary_->trie.nodes()[i].end) {
+      const TokenTrie::Node& node = vocabulary_->trie.nodes()[i];
+      const char byte = static_cast<char>(node.byte);
+      if (node.token >= 0 && try_bytes(id, {&byte, 1}, budget)) set_bit(allowed, node.token);
     }
-    vocabulary_->masks.keep(key, made);
-    entry = made;
   }
-  entry->set_inside(allowed, kNeverEnds);
-  for (const TokenId token : entry->exit_tokens)
-    if (try_bytes(id, vocabulary_->tokenizer->token_bytes(token), budget)) set_bit(allowed, token);
-  if (frame.count == kOther) return;
-  states_.others_allowed = false;  // declared names may hold escapes
-  walk_.assign(1, id);
-  walk(allowed, 0, all, 0, 1, budget);
-  states_.others_allowed = true;
+  if (frame.count != kOther) {  // what closes it may be a declared name, and those may hold escapes
+    for (const TokenId token : entry->exit_tokens)
+      if (try_bytes(id, vocabulary_->tokenizer->token_bytes(token), budget)) set_bit(allowed, token);
+    states_.others_allowed = false;
+    walk_.assign(1, id);
+    walk(allowed, 0, all, 0, 1, budget);
+    states_.others_allowed = true;
+    return;
+  }
+  const GrammarStates::Mark mark = states_.mark();
+  Frame closed = frame;
+  closed.phase = Phase::kColon;
+  closed.state = kOther;
+  walk_.assign(1, states_.add(closed));
+  if (cheapest(0, 1) <= budget) allow_exits(allowed, *entry, entry->exits.front(), 0, &frame);
+  fill_exits(allowed, *entry, 1, entry->exits.front().end, 0, 1, budget, &frame);
+  states_.release(mark);
 }
 
 }  // namespace baltoro::text

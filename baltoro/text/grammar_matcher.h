@@ -26,7 +26,8 @@ struct GrammarVocabulary {
 Result<std::shared_ptr<GrammarVocabulary>> make_grammar_vocabulary(std::shared_ptr<const Tokenizer> tokenizer);
 
 // One JSON value being written under a schema: compact JSON (no white space), members in any order, each name once.
-// The mask is exact: after an allowed token the value can still be ended within the budget. A budget at least cost() at
+// The mask is exact but for names of members that no schema declares, where it may leave out tokens: after an allowed
+// token the value can still be ended within the budget. A budget at least cost() at
 // the start is met by every text that follows the masks. Single thread; copies are independent.
 class GrammarMatcher {
  public:
@@ -52,7 +53,10 @@ class GrammarMatcher {
   void add_exits(std::uint32_t node, std::size_t spelled);
   void fill_entry(std::span<std::uint64_t> allowed, const Frame& frame, const MaskEntry& entry, std::int64_t budget);
   void fill_exits(std::span<std::uint64_t> allowed, const MaskEntry& entry, std::uint32_t begin, std::uint32_t end,
-                  std::size_t tops_begin, std::size_t tops_end, std::int64_t budget);
+                  std::size_t tops_begin, std::size_t tops_end, std::int64_t budget, const Frame* name);
+  std::shared_ptr<const MaskEntry> name_entry(const Frame& frame);
+  void allow_exits(std::span<std::uint64_t> allowed, const MaskEntry& entry, const MaskEntry::Exit& exit,
+                   std::size_t spelled, const Frame* name);
   void fill_name(std::span<std::uint64_t> allowed, FrameId id, std::int64_t budget);
   void walk(std::span<std::uint64_t> allowed, std::uint32_t begin, std::uint32_t end, std::size_t tops_begin,
             std::size_t tops_end, std::int64_t budget);
@@ -63,7 +67,7 @@ class GrammarMatcher {
   std::shared_ptr<const SchemaGraph> graph_;
   GrammarStates states_;
   std::vector<FrameId> tops_, next_;
-  Walk walk_;
+  Walk walk_, tried_;
   // While an entry is built.
   std::vector<std::pair<std::uint32_t, TokenId>> inside_;
   std::vector<TokenExit> exits_;

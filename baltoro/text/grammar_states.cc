@@ -265,11 +265,16 @@ bool GrammarStates::may_be_other(const Frame& name) const {
   return name.phase == Phase::kInside && name.state < kStringStates && other_possible(frames_[name.parent]);
 }
 
-std::uint32_t GrammarStates::other_name_bound(const Frame& name) const {
+std::uint32_t GrammarStates::other_name_cost(const Frame& name) const {
   const Frame& object = frames_[name.parent];
   const std::uint32_t value = graph_.nodes[graph_.nodes[name.node].object->additional].cost;
-  // A character to complete (3), two to be distinct, quote and colon.
-  return add_costs(7, add_costs(value, rest_cost(object, nullptr)));
+  return add_costs(2, add_costs(value, rest_cost(object, nullptr)));
+}
+
+bool GrammarStates::other_name_free(const Frame& name, std::string_view more) const {
+  std::uint64_t hash = name.used;
+  for (const char c : more) hash = hash_on(hash, static_cast<std::uint8_t>(c));
+  return !other_used(frames_[name.parent], hash);
 }
 
 // ---- costs

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "baltoro/text/schema_graph.h"
@@ -57,8 +58,10 @@ class GrammarStates {
 
   // Whether a name may still become an additional member's.
   bool may_be_other(const Frame& name) const;
-  // Bounds the cost of every state that only adds whole or partial characters to such a name.
-  std::uint32_t other_name_bound(const Frame& name) const;
+  // What must follow the letters of such a name: quote, colon, value and the rest.
+  std::uint32_t other_name_cost(const Frame& name) const;
+  // Whether the name and `more` letters together are not yet taken by an additional member.
+  bool other_name_free(const Frame& name, std::string_view more) const;
   bool others_allowed = true;  // false: names are followed as declared ones only
 
   const Frame& frame(FrameId id) const { return frames_[id]; }

@@ -37,7 +37,7 @@ void index_exits(std::vector<TokenExit>& exits, MaskEntry& entry) {
   };
   if (!std::is_sorted(exits.begin(), exits.end(), before)) std::sort(exits.begin(), exits.end(), before);
   std::vector<std::uint32_t> path = {0};
-  entry.exits.push_back({.end = 0, .tokens_begin = 0, .tokens_end = 0, .byte = 0});
+  entry.exits.push_back({.end = 0, .tokens_begin = 0, .tokens_end = 0, .byte = 0, .depth = 0});
   std::string_view previous;
   const auto close = [&](std::size_t depth) {
     while (path.size() > depth) {
@@ -53,8 +53,11 @@ void index_exits(std::vector<TokenExit>& exits, MaskEntry& entry) {
     for (std::size_t i = common; i < text.size(); ++i) {
       const auto tokens = static_cast<std::uint32_t>(entry.exit_tokens.size());
       path.push_back(static_cast<std::uint32_t>(entry.exits.size()));
-      entry.exits.push_back(
-          {.end = 0, .tokens_begin = tokens, .tokens_end = tokens, .byte = static_cast<std::uint8_t>(text[i])});
+      entry.exits.push_back({.end = 0,
+                             .tokens_begin = tokens,
+                             .tokens_end = tokens,
+                             .byte = static_cast<std::uint8_t>(text[i]),
+                             .depth = static_cast<std::uint16_t>(i + 1)});
     }
     entry.exit_tokens.push_back(exit.token);
     entry.exits[path.back()].tokens_end = static_cast<std::uint32_t>(entry.exit_tokens.size());

@@ -27,6 +27,7 @@ struct MaskEntry {
   struct Exit {
     std::uint32_t end, tokens_begin, tokens_end;
     std::uint8_t byte;
+    std::uint16_t depth;  // bytes of its spelling
   };
   std::vector<Exit> exits = {};
   std::vector<TokenId> exit_tokens = {};
