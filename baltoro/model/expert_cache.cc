@@ -141,9 +141,10 @@ void ExpertCache::want(std::span<const std::int32_t> active) {
 
 // Reads ahead for a layer that are neither wanted nor expected any more would only hold up others.
 void ExpertCache::give_up_wrong_guesses(std::int64_t layer) {
+  if (running_ahead_ == 0) return;
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     Slot& slot = slots_[i];
-    if (slot.state != State::kReading || !slot.ahead) continue;
+    if (slot.state != State::kReading || !slot.ahead || slot.given_up) continue;
     const Unit& now = unit_[static_cast<std::size_t>(slot.unit)];
     const ExpertUnits::Unit& unit = units_[slot.unit];
     if (now.wanted || now.expected || unit.layer != layer) continue;
@@ -151,6 +152,7 @@ void ExpertCache::give_up_wrong_guesses(std::int64_t layer) {
     for (std::uint32_t extent = 0; extent < unit.extents.size(); ++extent) {
       if (reader_->cancel(first_tag(index) + extent)) --slot.reads_left;
     }
+    slot.given_up = true;
     ++stats_.read_ahead_given_up;
     if (slot.reads_left > 0) continue;  // the rest ends as cancelled
     --running_ahead_;

@@ -57,8 +57,9 @@ class ExpertCache final : public ExpertSource {
   struct Slot {
     std::int32_t unit = -1;
     State state = State::kFree;
-    bool ahead = false;  // read ahead and not used since
-    bool asked = false;  // counted in running_
+    bool ahead = false;     // read ahead and not used since
+    bool given_up = false;  // while that was being read
+    bool asked = false;     // counted in running_
     std::int32_t reads_left = 0;
     Status status;  // kFailed
   };

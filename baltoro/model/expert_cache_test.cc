@@ -224,6 +224,9 @@ TEST_F(ExpertCacheTest, WrongGuessesAreGivenUp) {
   const std::uint32_t of_five = static_cast<std::uint32_t>(units.max_extents());  // the second slot's first tag
   ASSERT_TRUE(reader->waiting().contains(of_five));
   reader->begin_of(of_five);  // a part of expert 5 is under way already
+  const std::int32_t better_guess[] = {2, 7};
+  cache.expect(better_guess, std::span(weights).first(2));
+  EXPECT_EQ(cache.stats().read_ahead_given_up, 1);
   const std::int32_t chosen[] = {2, 3};
   const std::int32_t first_slot[] = {0, 0, 0, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2};
   cache.begin(1, chosen, first_slot, 1);
