@@ -75,6 +75,7 @@ std::unique_ptr<Reply> make_reply(Response response);
 struct HttpCounters {
   std::atomic<std::int64_t> connections = 0, requests_in_flight = 0;         // now
   std::atomic<std::int64_t> connections_total = 0, connections_refused = 0;  // ever; refused: over the limit
+  std::atomic<std::int64_t> slow_readers = 0;  // ever: cut, for they left an answer unread
 };
 
 // What answers requests. Every method may be called from several threads at once.

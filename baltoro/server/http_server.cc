@@ -173,10 +173,19 @@ class Session final : public std::enable_shared_from_this<Session> {
       auto [code, count] = co_await asio::async_write(socket_, asio::buffer(slice), kTuple);
       disarm();
       sent_ += count;
+      if (code && timed_out_) cut_slow_reader();
       if (code) co_return false;
       bytes.remove_prefix(slice.size());
     }
     co_return true;
+  }
+
+  // With a reset: else the system would keep what it still holds, megabytes, for as long as this client likes.
+  void cut_slow_reader() {
+    ++shared_.handler.counters().slow_readers;
+    error_code ignored;
+    socket_.set_option(asio::socket_base::linger(true, 0), ignored);
+    abort();
   }
 
   // Waits for notify() or the time; true: notified.

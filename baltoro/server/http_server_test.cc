@@ -286,6 +286,20 @@ TEST_F(HttpServerTest, CutsASlowReaderOffAndServesTheOthers) {
   EXPECT_EQ(backend_metric("requests_cancelled_total"), 1);
 }
 
+TEST_F(HttpServerTest, ASlowReaderThatIsCutLeavesNothingWithTheSystem) {
+  ServerOptions options;
+  options.http.write_seconds = 0.5;
+  start(std::move(options));
+  TestConnection slow(server_->port(), 4096);
+  slow.send(chat("flood", R"(,"stream":true)"));
+  const auto end = Clock::now() + std::chrono::seconds(20);
+  while (exchange(get("/metrics")).find("\nbaltoro_http_slow_readers_total 1\n") == std::string::npos) {
+    ASSERT_LT(Clock::now(), end);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  EXPECT_LT(slow.read_all().size(), 100'000);  // what its own buffer held, not all that was sent
+}
+
 TEST_F(HttpServerTest, SendsKeepAliveCommentsInSilence) {
   ServerOptions options;
   options.http.keep_alive_seconds = 0.05;

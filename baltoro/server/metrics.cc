@@ -18,6 +18,8 @@ void write_http(std::string& out, const HttpCounters& http) {
                 number(http.connections_total));
   metric_single(out, "baltoro_http_connections_refused_total", "counter", "Connections over the limit",
                 number(http.connections_refused));
+  metric_single(out, "baltoro_http_slow_readers_total", "counter", "Connections cut because an answer was left unread",
+                number(http.slow_readers));
   metric_single(out, "baltoro_http_requests_in_flight", "gauge", "Requests being answered",
                 number(http.requests_in_flight));
 }
