@@ -11,7 +11,7 @@ export class Answer {
   calls = []; // {id, name, arguments}
   finish = null;
   usage = null; // {prompt, cached, output, reasoning}
-  progress = null; // {done, total} tokens of the prompt, where the server tells
+  progress = null; // {done, total, left?}: tokens of the prompt, seconds; where the server tells
   #places = new Map();
 
   constructor(now) {

@@ -110,7 +110,9 @@ export class AnswerView {
     const share = progress === null ? null : progress.done / progress.total;
     const words = share === null ? 'Waiting for the first word' : `Reading the prompt: ${number(progress.done)} of ${number(progress.total)} tokens`;
     const bar = share === null ? null : element('progress', { max: '1', value: share, 'aria-label': 'Prompt read' });
-    this.waiting.replaceChildren(element('span', {}, seconds < 1 ? words : `${words}, ${Math.floor(seconds)} s`), ...(bar ? [bar] : []));
+    const since = seconds < 1 ? '' : `, ${Math.floor(seconds)} s`;
+    const left = progress?.left === undefined ? '' : `, about ${progress.left < 60 ? `${Math.ceil(progress.left)} s` : duration(progress.left)} left`;
+    this.waiting.replaceChildren(element('span', {}, words + since + left), ...(bar ? [bar] : []));
   }
 
   #showCalls(calls) {

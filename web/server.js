@@ -60,7 +60,7 @@ export async function fetchModels(key, signal) {
   return body.data.filter((model) => typeof model?.id === 'string');
 }
 
-// Streams an answer: `onChunk` gets each chunk as parsed JSON, `onProgress` {done, total} tokens of the prompt. Returns
+// Streams an answer: `onChunk` gets each chunk as parsed JSON, `onProgress` what readProgress gives. Returns
 // when the stream says that it is complete.
 export async function streamChat({ body, key, signal, onChunk, onProgress }) {
   const response = await request('/v1/chat/completions', key, {
@@ -89,11 +89,14 @@ export async function streamChat({ body, key, signal, onChunk, onProgress }) {
   throw new ServerError('cut', 'The stream ended before the answer did. What had come is kept.');
 }
 
-// Baltoro tells in comments how far it has read the prompt: "prefill 512/4096".
+// Baltoro tells in comments how far it has read the prompt, and the seconds that are left once it knows:
+// "prefill 512/4096 left_s=12.5".
 export function readProgress(comment) {
-  const match = /^prefill (\d{1,12})\/(\d{1,12})$/.exec(comment);
+  const match = /^prefill (\d{1,12})\/(\d{1,12})(?: left_s=(\d{1,9}(?:\.\d{1,6})?))?(?: |$)/.exec(comment);
   if (match === null || Number(match[2]) === 0) return null;
-  return { done: Math.min(Number(match[1]), Number(match[2])), total: Number(match[2]) };
+  const out = { done: Math.min(Number(match[1]), Number(match[2])), total: Number(match[2]) };
+  if (match[3] !== undefined) out.left = Number(match[3]);
+  return out;
 }
 
 function parseChunk(data) {

@@ -134,8 +134,7 @@ check('stopping keeps what came; again and edit', async (page) => {
 check('the prompt being read shows how far', async (page) => {
   await say(page, 'prefill please');
   await page.locator('.waiting progress').waitFor();
-  await page.locator('.waiting', { hasText: /Reading the prompt: [\d,]+ of 16,384 tokens/ }).waitFor();
-  await pause(900);
+  await page.locator('.waiting', { hasText: /Reading the prompt: [1-9][\d,]+ of 16,384 tokens, (\d+ s, )?about \d+ s left/ }).waitFor();
   await shot(page, 'prefill-1024');
   await answered(page);
   assert.equal(await page.locator('.waiting').isVisible(), false);

@@ -120,7 +120,7 @@ const PLAYS = {
   },
   async prefill(play) {
     for (let done = 0; done <= 16384; done += 2048) {
-      await play.raw(`: prefill ${done}/16384\n\n`);
+      await play.raw(`: prefill ${done}/16384${done > 0 ? ` left_s=${((16384 - done) / 6827).toFixed(1)}` : ''}\n\n`);
       await pause(300);
     }
     await play.words('Read.');

@@ -101,8 +101,10 @@ test('JSON is laid out without touching numbers and strings', () => {
 
 test('how far the prompt is, out of comments', () => {
   assert.deepEqual(readProgress('prefill 512/4096'), { done: 512, total: 4096 });
+  assert.deepEqual(readProgress('prefill 512/4096 left_s=12.5'), { done: 512, total: 4096, left: 12.5 });
+  assert.deepEqual(readProgress('prefill 512/4096 left_s=3 more=1'), { done: 512, total: 4096, left: 3 });
   assert.deepEqual(readProgress('prefill 9/4'), { done: 4, total: 4 });
-  for (const other of ['keep-alive', 'prefill 0/0', 'prefill x/4', 'prefill -1/4', '']) assert.equal(readProgress(other), null);
+  for (const other of ['keep-alive', 'prefill 0/0', 'prefill x/4', 'prefill -1/4', 'prefill 1/4x', '']) assert.equal(readProgress(other), null);
 });
 
 test('when to try again', () => {
