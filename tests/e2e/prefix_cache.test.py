@@ -133,6 +133,7 @@ def check_run(model, folder):
         for number in range(OPTIONS.calls):
             body = agent.next_call()
             if number in kill_at:
+                settle(server)  # how far the writer is behind depends on the machine
                 kill_during_a_call(server, body, rng)
                 server = serve(model, "--kv-dir", folder, "--kv-disk", "1GB")
             answer = post(server, body)

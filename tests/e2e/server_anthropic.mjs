@@ -4,17 +4,15 @@
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import Anthropic from '@anthropic-ai/sdk';
+import { checkProgress, checkTasks, ledgerEntry, ledgerTasks, ledgerTool, longPrompt, metric, runChecks, until, user } from './checks.mjs';
 
 const [url, apiKey, folder, thoughtFile] = process.argv.slice(2);
 const client = new Anthropic({ baseURL: url, apiKey, authToken: null, maxRetries: 0, timeout: 60_000 });
 const model = 'ledger';
-const tools = [{
-  name: 'get', description: 'Read one ledger entry',
-  input_schema: { type: 'object', properties: { key: { type: 'string' } }, required: ['key'] },
-}];
-const tasks = readFileSync(`${folder}/tasks.jsonl`, 'utf8').split('\n').filter(Boolean).map((line) => JSON.parse(line));
+const { parameters, ...described } = ledgerTool;
+const tools = [{ ...described, input_schema: parameters }];
+const tasks = ledgerTasks(folder);
 
-const user = (content) => [{ role: 'user', content }];
 const request = (more) => ({ model, max_tokens: 200, temperature: 0, ...more });
 const create = (more, options) => client.messages.create(request(more), options);
 const text = (message) => message.content.filter(({ type }) => type === 'text').map((block) => block.text).join('');
@@ -85,8 +83,7 @@ const runTask = async (task, streamed) => {
     for (const use of uses) {
       assert.match(use.id, /^toolu_[a-zA-Z0-9_-]+$/);
       calls.push({ name: use.name, arguments: JSON.stringify(use.input) });
-      const entry = task.ledger[use.input.key] ?? { error: 'not found' };
-      results.push({ type: 'tool_result', tool_use_id: use.id, content: JSON.stringify(entry) });
+      results.push({ type: 'tool_result', tool_use_id: use.id, content: ledgerEntry(task, use.input) });
     }
     messages.push({ role: 'user', content: results });
   }
@@ -135,14 +132,8 @@ const checks = {
     assert.deepEqual(use.input, { key: 'AIR' });
     assert.equal(final.stop_reason, 'tool_use');
   },
-  'messages: every ledger task, each call and the final answer': async () => {
-    for (const [index, task] of tasks.entries()) {
-      const { calls, final } = await runTask(task, index % 2 === 1);
-      assert.deepEqual(calls, task.expected_calls.map(({ name, arguments: json }) => ({ name, arguments: json })), task.id);
-      assert.equal(final, task.expected_final, task.id);
-    }
-    console.log(`   ${tasks.length} tasks`);
-  },
+  'messages: every ledger task, each call and the final answer': () =>
+    checkTasks(tasks, (task, index) => runTask(task, index % 2 === 1), ({ name, arguments: json }) => ({ name, arguments: json })),
   'messages: the tool runner of the SDK': async () => {
     const ledger = { AIR: { next: 'BOX', value: 7 } };
     const runner = client.beta.messages.toolRunner(request({
@@ -260,29 +251,20 @@ const checks = {
     const bearer = new Anthropic({ baseURL: `${url}/anthropic`, apiKey: null, authToken: apiKey, maxRetries: 0 });
     assert.match(text(await bearer.messages.create(request({ messages: user('Who are you?') }))), /^I am Ledger/);
   },
+  'progress of a long prompt is told to those who ask, and passed over by the client': async () => {
+    await checkProgress(url, apiKey, '/v1/messages', request({ messages: longPrompt('first'), max_tokens: 8 }));
+    const body = request({ messages: longPrompt('second'), max_tokens: 8 });
+    const asked = await client.messages.stream(body, { headers: { 'x-prefill-progress': '1' } }).finalMessage();
+    assert.deepEqual(said(asked), said(await create({ messages: body.messages, max_tokens: 8 })));
+    await events(await create({ messages: longPrompt('third'), max_tokens: 8, stream: true }, { headers: { 'x-prefill-progress': '1' } }));
+  },
   'an aborted stream leaves nothing behind': async () => {
     const stream = client.messages.stream(request({ messages: user('Tell me a joke.'), temperature: 1, max_tokens: 500 }));
     for await (const event of stream) {
       if (event.type === 'content_block_delta') break;
     }
-    const running = async () => {
-      const answer = await fetch(`${url}/metrics`, { headers: { 'x-api-key': apiKey } });
-      return Number(/baltoro_sequences_running (\d+)/.exec(await answer.text())[1]);
-    };
-    for (let i = 0; i < 500 && (await running()) > 0; ++i) await new Promise((resolve) => setTimeout(resolve, 10));
-    assert.equal(await running(), 0);
+    await until(async () => (await metric(url, apiKey, 'baltoro_sequences_running')) === 0, 'nothing runs');
   },
 };
 
-let failures = 0;
-for (const [name, check] of Object.entries(checks)) {
-  try {
-    await check();
-    console.log(`ok ${name}`);
-  } catch (error) {
-    failures += 1;
-    console.log(`FAILED ${name}\n${error.stack}`);
-  }
-}
-console.log(`${Object.keys(checks).length - failures} of ${Object.keys(checks).length} checks passed on Node ${process.version}`);
-process.exit(failures ? 1 : 0);
+await runChecks(checks);

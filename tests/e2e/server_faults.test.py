@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
 
 from server_process import ROOT, ServerProcess
@@ -161,20 +160,23 @@ class Surroundings(unittest.TestCase):
             self.assertIsNotNone(error)
 
     def test_an_address_of_the_other_family(self):
-        with contextlib.suppress(OSError):
-            socket.socket(socket.AF_INET6).bind(("::1", 0))
-            process = subprocess.Popen([BALTORO, "serve", os.path.join(ROOT, "models", "ledger"), "--port", "0", "--host", "::1", "--quiet"],
-                                       stdout=subprocess.PIPE, text=True)
-            try:
-                line = process.stdout.readline()
-                self.assertIn("http://[::1]:", line)
-                port = int(line.split("/v1")[0].rsplit(":", 1)[1])
-                connection = http.client.HTTPConnection("::1", port, timeout=20)
-                connection.request("GET", "/health")
-                self.assertEqual(connection.getresponse().status, 200)
-            finally:
-                process.kill()
-                process.communicate()
+        try:
+            with socket.socket(socket.AF_INET6) as sock:
+                sock.bind(("::1", 0))
+        except OSError as error:
+            self.skipTest(f"no IPv6 here: {error}")
+        process = subprocess.Popen([BALTORO, "serve", os.path.join(ROOT, "models", "ledger"), "--port", "0", "--host", "::1", "--quiet"],
+                                   stdout=subprocess.PIPE, text=True)
+        try:
+            line = process.stdout.readline()
+            self.assertIn("http://[::1]:", line)
+            port = int(line.split("/v1")[0].rsplit(":", 1)[1])
+            connection = http.client.HTTPConnection("::1", port, timeout=20)
+            connection.request("GET", "/health")
+            self.assertEqual(connection.getresponse().status, 200)
+        finally:
+            process.kill()
+            process.communicate()
 
     def test_nobody_reads_what_it_prints(self):
         reader, writer = os.pipe()
@@ -312,15 +314,12 @@ class OddAnswers(unittest.TestCase):
         rules = [{"answer": {"content": "fine", "tool_calls": []}}]
         with scripted(rules) as server:
             before = self.resident(server)
-            if ask(server, "hello", max_tokens=50, response_format={"type": "json_object"})[0] != 200:
-                self.skipTest("no constrained decoding here")
             for name, schema in (loose_only | either).items():
                 for strict in (True, False):
                     tool = {"type": "function", "function": {"name": "get", "parameters": schema, "strict": strict}}
-                    started = time.monotonic()
+                    started = self.cpu_seconds(server)
                     status, _, body = ask(server, "hello", tools=[tool], max_tokens=400)
-                    took = time.monotonic() - started
-                    self.assertLess(took, 10, name)
+                    self.assertLess(self.cpu_seconds(server) - started, 10, name)
                     if strict and name in loose_only:
                         self.assertEqual(status, 400, name)
                         self.assertIn("tools[0]", body["error"]["param"] or body["error"]["message"], name)
@@ -337,6 +336,10 @@ class OddAnswers(unittest.TestCase):
                 self.assertEqual(ask(server, "hello", tools=[tool], max_tokens=50)[0], 200)
             self.assertLess(self.resident(server) - before, 600 << 20)
             self.assertEqual(server.stop(), 0)
+
+    def cpu_seconds(self, server):
+        """Not the clock's: what others do on this machine does not count."""
+        return server.metrics()["process_cpu_seconds_total"]
 
     def resident(self, server):
         with open(f"/proc/{server.process.pid}/statm") as file:

@@ -43,7 +43,7 @@ class Lifecycle(unittest.TestCase):
 
             client = threading.Thread(target=follow)
             client.start()
-            while server.metrics()["baltoro_sequences_running"] == 0:
+            while server.metrics()["baltoro_sequences_running"] == 0 and client.is_alive():
                 time.sleep(0.002)
             self.assertEqual(server.stop(), 0)
             client.join()

@@ -251,16 +251,18 @@ class Faults(unittest.TestCase):
     def test_a_full_queue_is_refused_at_once(self):
         with ServerProcess(BALTORO, "--math", "f32", "--quiet", "--max-queue", "2", "--max-sequences", "1",
                            "--max-choices", "1") as server:
-            held = []
-            for _ in range(6):
+            held, until = [], time.monotonic() + 30
+            for running, queued in (1, 0), (1, 1), (1, 2):
                 connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
                 body = {"messages": [{"role": "user", "content": "Hi."}], "ignore_eos": True, "max_tokens": 990}
                 connection.request("POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"})
                 held.append(connection)
-                time.sleep(0.05)
-            started = time.monotonic()
+                while True:
+                    now = server.metrics()
+                    if (now["baltoro_sequences_running"], now["baltoro_requests_queued"]) == (running, queued):
+                        break
+                    self.assertLess(time.monotonic(), until)
             status, headers, body = ask(server)
-            self.assertLess(time.monotonic() - started, 2)
             self.assertEqual((status, body["error"]["type"]), (429, "engine_overloaded_error"))
             self.assertIn("current: 2 requests, limit: 2", body["error"]["message"])
             self.assertGreaterEqual(int(headers["Retry-After"]), 1)

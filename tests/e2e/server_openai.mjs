@@ -2,37 +2,18 @@
 // What the openai client sees of the server. usage: node server_openai.mjs URL KEY MODEL_DIR; exit 1 when a check fails.
 // Plain JavaScript for Node 18 and later, nothing but the client.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import OpenAI from 'openai';
+import { checkProgress, checkTasks, ledgerEntry, ledgerTasks, ledgerTool, longPrompt, metric as readMetric, runChecks, until, user } from './checks.mjs';
 
 const [url, apiKey, folder] = process.argv.slice(2);
 const client = new OpenAI({ baseURL: `${url}/v1`, apiKey, maxRetries: 0, timeout: 60_000 });
 const model = 'ledger';
-const tools = [{
-  type: 'function',
-  function: {
-    name: 'get', description: 'Read one ledger entry',
-    parameters: { type: 'object', properties: { key: { type: 'string' } }, required: ['key'] },
-  },
-}];
-const tasks = readFileSync(`${folder}/tasks.jsonl`, 'utf8').split('\n').filter(Boolean).map((line) => JSON.parse(line));
+const tools = [{ type: 'function', function: ledgerTool }];
+const tasks = ledgerTasks(folder);
+const metric = (name) => readMetric(url, apiKey, name);
 
-const user = (content) => [{ role: 'user', content }];
 const chat = (request, options) => client.chat.completions.create({ model, temperature: 0, ...request }, options);
 const complete = (request) => client.completions.create({ model, temperature: 0, ...request });
-const metric = async (name) => {
-  const answer = await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${apiKey}` } });
-  const line = (await answer.text()).split('\n').find((text) => text.startsWith(`${name} `));
-  assert.ok(line, `no metric ${name}`);
-  return Number(line.split(' ').pop());
-};
-const until = async (check, what) => {
-  for (let i = 0; i < 500; ++i) {
-    if (await check()) return;
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  assert.fail(`never happened: ${what}`);
-};
 
 // Gathers a stream as the client hands it out.
 const gather = async (stream) => {
@@ -77,8 +58,7 @@ const runTask = async (task, streamed) => {
     if (!message.tool_calls) return { calls, final: message.content };
     for (const call of message.tool_calls) {
       calls.push({ id: call.id, name: call.function.name, arguments: call.function.arguments });
-      const entry = task.ledger[JSON.parse(call.function.arguments).key] ?? { error: 'not found' };
-      messages.push({ role: 'tool', tool_call_id: call.id, name: 'get', content: JSON.stringify(entry) });
+      messages.push({ role: 'tool', tool_call_id: call.id, name: 'get', content: ledgerEntry(task, JSON.parse(call.function.arguments)) });
     }
   }
   return { calls, final: null };
@@ -122,14 +102,7 @@ const checks = {
     assert.equal(final.choices[0].finish_reason, 'tool_calls');
     assert.deepEqual(JSON.parse(final.choices[0].message.tool_calls[0].function.arguments), { key: 'AIR' });
   },
-  'chat: every ledger task, each call and the final answer': async () => {
-    for (const [index, task] of tasks.entries()) {
-      const { calls, final } = await runTask(task, index % 2 === 1);
-      assert.deepEqual(calls, task.expected_calls, task.id);
-      assert.equal(final, task.expected_final, task.id);
-    }
-    console.log(`   ${tasks.length} tasks`);
-  },
+  'chat: every ledger task, each call and the final answer': () => checkTasks(tasks, (task, index) => runTask(task, index % 2 === 1)),
   'chat: contents as parts, developer role, name': async () => {
     const asText = await chat({ messages: user('Hello.') });
     const asParts = await chat({ messages: [{ role: 'user', content: [{ type: 'text', text: 'Hel' }, { type: 'text', text: 'lo.' }] }] });
@@ -305,16 +278,12 @@ const checks = {
     await until(async () => (await metric('baltoro_sequences_running')) === 0, 'nothing runs');
   },
   'progress of a long prompt is told to those who ask, and passed over by the client': async () => {
-    const request = { messages: user(`Sum these. ${'entry HNZ 90 '.repeat(60)}`), max_tokens: 8 };
-    const body = (unique) => JSON.stringify({ model, temperature: 0, stream: true, prefill_progress: true, ...request,
-      messages: user(`${unique} ${request.messages[0].content}`) });
-    const raw = await fetch(`${url}/v1/chat/completions`, {
-      method: 'POST', headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' }, body: body('first') });
-    assert.match(await raw.text(), /^: prefill \d+\/\d+[^\n]*\n\n/);
-    const plain = await gather(await chat({ ...request, stream: true }));
-    const told = await gather(await chat({ ...request, stream: true, prefill_progress: true }, { headers: { 'x-prefill-progress': '1' } }));
-    assert.equal(told.content, plain.content);  // not the chunks: those of a slow moment are merged
-    assert.equal(told.finish, plain.finish);
+    await checkProgress(url, apiKey, '/v1/chat/completions', { model, temperature: 0, max_tokens: 8, messages: longPrompt('first') });
+    const request = { messages: longPrompt('second'), max_tokens: 8, stream: true };
+    const asked = await gather(await chat(request, { headers: { 'x-prefill-progress': '1' } }));
+    const plain = await gather(await chat(request));
+    assert.equal(asked.content, plain.content);  // not the chunks: those of a slow moment are merged
+    assert.equal(asked.finish, plain.finish);
   },
   '32 concurrent streams say what each says alone': async () => {
     const requests = [];
@@ -331,15 +300,4 @@ const checks = {
   },
 };
 
-let failures = 0;
-for (const [name, check] of Object.entries(checks)) {
-  try {
-    await check();
-    console.log(`ok ${name}`);
-  } catch (error) {
-    failures += 1;
-    console.log(`FAILED ${name}\n${error.stack}`);
-  }
-}
-console.log(`${Object.keys(checks).length - failures} of ${Object.keys(checks).length} checks passed on Node ${process.version}`);
-process.exit(failures ? 1 : 0);
+await runChecks(checks);

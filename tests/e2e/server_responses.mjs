@@ -2,18 +2,15 @@
 // What the openai client sees of the Responses API. usage: node server_responses.mjs URL KEY OTHER_KEY MODEL_DIR
 // exit 1 when a check fails. Plain JavaScript for Node 18 and later, nothing but the client.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import OpenAI from 'openai';
+import { checkProgress, checkTasks, ledgerEntry, ledgerTasks, ledgerTool, longPrompt, runChecks } from './checks.mjs';
 
 const [url, apiKey, otherKey, folder] = process.argv.slice(2);
 const client = new OpenAI({ baseURL: `${url}/v1`, apiKey, maxRetries: 0, timeout: 60_000 });
 const stranger = new OpenAI({ baseURL: `${url}/v1`, apiKey: otherKey, maxRetries: 0, timeout: 60_000 });
 const model = 'ledger';
-const tools = [{
-  type: 'function', name: 'get', description: 'Read one ledger entry', strict: false,
-  parameters: { type: 'object', properties: { key: { type: 'string' } }, required: ['key'] },
-}];
-const tasks = readFileSync(`${folder}/tasks.jsonl`, 'utf8').split('\n').filter(Boolean).map((line) => JSON.parse(line));
+const tools = [{ type: 'function', strict: false, ...ledgerTool }];
+const tasks = ledgerTasks(folder);
 
 const create = (request) => client.responses.create({ model, temperature: 0, ...request });
 const text = (response) => response.output.filter(({ type }) => type === 'message').map(({ content }) => content[0].text).join('');
@@ -65,8 +62,7 @@ const runTask = async (task, way) => {
     if (asked.length === 0) return { calls, final: text(response) };
     for (const call of asked) {
       calls.push({ id: call.call_id, name: call.name, arguments: call.arguments });
-      const entry = task.ledger[JSON.parse(call.arguments).key] ?? { error: 'not found' };
-      input.push({ type: 'function_call_output', call_id: call.call_id, output: JSON.stringify(entry) });
+      input.push({ type: 'function_call_output', call_id: call.call_id, output: ledgerEntry(task, JSON.parse(call.arguments)) });
     }
   }
   return { calls, final: null };
@@ -123,15 +119,15 @@ const checks = {
     assert.equal(seen.join(''), final.output_text);
     assert.match(final.output_text, /^I am Ledger/);
   },
+  'progress of a long prompt is told to those who ask, and passed over by the client': async () => {
+    await checkProgress(url, apiKey, '/v1/responses', { model, temperature: 0, max_output_tokens: 8, input: longPrompt('a response:') });
+    const request = { model, temperature: 0, max_output_tokens: 8, input: longPrompt('another:') };
+    const asked = await client.responses.stream(request, { headers: { 'x-prefill-progress': '1' } }).finalResponse();
+    assert.equal(asked.output_text, (await create(request)).output_text);
+  },
   'every ledger task, each call and the final answer, in four ways': async () => {
     const names = Object.keys(ways);
-    for (const [index, task] of tasks.entries()) {
-      const way = names[index % names.length];
-      const { calls, final } = await runTask(task, way);
-      assert.deepEqual(calls, task.expected_calls, `${task.id} ${way}`);
-      assert.equal(final, task.expected_final, `${task.id} ${way}`);
-    }
-    console.log(`   ${tasks.length} tasks`);
+    await checkTasks(tasks, (task, index) => runTask(task, names[index % names.length]));
   },
   'sealed reasoning reaches the model again': async () => {
     const task = tasks.find(({ expected_calls: calls, tools: any }) => any && calls.length > 0);
@@ -233,15 +229,4 @@ const checks = {
   },
 };
 
-let failures = 0;
-for (const [name, check] of Object.entries(checks)) {
-  try {
-    await check();
-    console.log(`ok ${name}`);
-  } catch (error) {
-    failures += 1;
-    console.log(`FAILED ${name}\n${error.stack}`);
-  }
-}
-console.log(`${Object.keys(checks).length - failures} of ${Object.keys(checks).length} checks passed on Node ${process.version}`);
-process.exit(failures ? 1 : 0);
+await runChecks(checks);

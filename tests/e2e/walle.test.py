@@ -7,22 +7,19 @@ usage: walle.test.py BALTORO [MAX_TOKENS [EVERY]]   EVERY n takes each n-th sche
 exit 77: the fixtures, Node or ajv are not there (npm ci in tests/e2e)"""
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 
+from node_script import node_with, run_script, skipped, stopped_well
 from server_process import ROOT, ServerProcess
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 SHARED = os.environ.get("BALTORO_SHARED_DIR") or os.path.join(ROOT, "..", "shared")
 WALLE, KIMI = os.path.join(SHARED, "fixtures", "walle"), os.path.join(SHARED, "tokenizer", "kimi")
-node = os.environ.get("NODE") or shutil.which("node") or shutil.which("nodejs")
-for needed, there in (("Node.js", node), (WALLE, os.path.isdir(WALLE)), (KIMI, os.path.isdir(KIMI)),
-                      ("ajv (npm ci --ignore-scripts in tests/e2e)", os.path.isdir(os.path.join(HERE, "node_modules", "ajv")))):
-    if not there:
-        print(f"skipped: no {needed}")
-        sys.exit(77)
+node = node_with("ajv")
+for fixture in (WALLE, KIMI):
+    if not os.path.isdir(fixture):
+        sys.exit(skipped(f"no {fixture}"))
 baltoro = os.path.abspath(sys.argv[1])
 max_tokens = sys.argv[2] if len(sys.argv) > 2 else "120"
 every = sys.argv[3] if len(sys.argv) > 3 else "8"
@@ -38,10 +35,9 @@ with tempfile.TemporaryDirectory() as folder:
     subprocess.run([baltoro, "synth", "--config", file.name, "--out", model, "--tokenizer", KIMI, "--seed", "5"], check=True,
                    stdout=subprocess.DEVNULL)
     with ServerProcess(baltoro, "--max-sequences", "16", "--family", "k2-instruct", model=model) as server:
-        result = subprocess.run([node, os.path.join(HERE, "walle.mjs"), server.url, WALLE, max_tokens, every], check=False)
+        ran = run_script(node, "walle.mjs", server, WALLE, max_tokens, every, seconds=None)
         metrics = server.metrics()
-        masks = max(1, next((v for k, v in metrics.items() if k.endswith("masks_total")), 1))
-        seconds = next((v for k, v in metrics.items() if k.endswith("mask_seconds_total")), 0)
-        print(f"{masks:.0f} masks, {1e6 * seconds / masks:.1f} us each in the mean")
-        code = server.stop()
-sys.exit(1 if result.returncode or code else 0)
+        masks = metrics["baltoro_masks_total"]
+        print(f"{masks:.0f} masks, {1e6 * metrics['baltoro_mask_seconds_total'] / max(1, masks):.1f} us each in the mean")
+        good = stopped_well(server, ran and masks > 0)
+sys.exit(0 if good else 1)
