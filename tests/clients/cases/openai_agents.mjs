@@ -3,11 +3,11 @@
 import assert from 'node:assert/strict';
 import { Agent, OpenAIChatCompletionsModel, OpenAIResponsesModel, Runner, setTracingDisabled, tool } from '@openai/agents';
 import OpenAI from 'openai';
-import { citySchema, expectedCalls, finalToolText, hello, jsonAnswer, ToolLog, tools } from './expect.mjs';
+import { citySchema, expectedCalls, finalToolText, hello, jsonAnswer, ToolLog, tools, until, untilIdle } from './expect.mjs';
 
 setTracingDisabled(true);
 
-function modelCases(name, model) {
+function modelCases(server, name, model) {
   const runner = new Runner({ tracingDisabled: true });
   const agentWith = (log) => new Agent({
     name: 'Tester', instructions: 'You test a server.', model,
@@ -48,8 +48,11 @@ function modelCases(name, model) {
     },
     async abort() {
       const controller = new AbortController();
-      setTimeout(() => controller.abort(), 200);
-      await assert.rejects(runner.run(agentWith(new ToolLog()), 'FOR-EVER', { signal: controller.signal }));
+      const running = assert.rejects(runner.run(agentWith(new ToolLog()), 'FOR-EVER', { signal: controller.signal }));
+      await until(async () => (await server.metrics()).baltoro_sequences_running > 0, 'the request runs');
+      controller.abort();
+      await running;
+      await untilIdle(server);
     },
   };
   return Object.fromEntries(Object.entries(cases).map(([key, run]) => [`${name}: ${key}`, run]));
@@ -58,7 +61,7 @@ function modelCases(name, model) {
 export default function cases(server) {
   const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'none', maxRetries: 0 });
   return {
-    ...modelCases('chat', new OpenAIChatCompletionsModel(client, server.model)),
-    ...(server.serves('/v1/responses') ? modelCases('responses', new OpenAIResponsesModel(client, server.model)) : {}),
+    ...modelCases(server, 'chat', new OpenAIChatCompletionsModel(client, server.model)),
+    ...(server.serves('/v1/responses') ? modelCases(server, 'responses', new OpenAIResponsesModel(client, server.model)) : {}),
   };
 }

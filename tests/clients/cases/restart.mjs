@@ -6,6 +6,7 @@ import OpenAI from 'openai';
 import path from 'node:path';
 import { Workplace } from '../agent_cases/agent.mjs';
 import { startServer } from '../server.mjs';
+import { until } from './expect.mjs';
 
 const tool = { type: 'function', function: { name: 'add', parameters: {
   type: 'object', properties: { n: { type: 'string' } }, required: ['n'], additionalProperties: false } } };
@@ -45,7 +46,8 @@ export default async function restart({ baltoro, folder, calls, note }) {
         messages.push({ role: 'tool', tool_call_id: call.id, content: 'ok' });
       }
       if (kills.includes(turn)) {
-        await new Promise((resolve) => setTimeout(resolve, 2000));  // the writer works behind the answers
+        // The writer works behind the answers.
+        await until(async () => (await server.metrics()).baltoro_kv_disk_unwritten_blocks === 0, 'all blocks are on disk');
         await server.kill();
         server = await start();
       }
