@@ -5,6 +5,7 @@ import { accessSync, constants, mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 
+const WAIT_MS = 120_000; // for what always comes: a busy machine may keep both sides waiting
 const PLACES = [process.env.CHROMIUM, '/usr/bin/chromium-headless-shell', '/usr/bin/chromium', '/usr/bin/google-chrome'];
 
 function runnable(path) {
@@ -29,6 +30,7 @@ export async function launch() {
 // console errors that belong to the case (a refused request is one).
 export async function openPage(browser, url, { context, tolerate = [], path = '', ...options } = {}) {
   const own = context ?? (await browser.newContext({ viewport: { width: 1024, height: 768 }, ...options }));
+  own.setDefaultTimeout(WAIT_MS);
   const page = await own.newPage();
   page.problems = [];
   page.on('pageerror', (error) => page.problems.push(`error: ${error}`));
@@ -57,7 +59,7 @@ export async function say(page, text) {
 }
 
 // Waits for the end of the last answer; returns its text.
-export async function answered(page, timeout = 20_000) {
+export async function answered(page, timeout = WAIT_MS) {
   await page.locator('#send:not(.busy)').waitFor({ timeout });
   return page.locator('.answer').last().locator('.prose').innerText();
 }

@@ -109,8 +109,9 @@ const PLAYS = {
     await play.words(MARKDOWN);
     await play.end('stop', usage(1284, 1216, 231, 6));
   },
-  async think(play) {
-    await play.words('Let me count the peaks one by one. '.repeat(30), 'reasoning_content', 20);
+  async think(play, text, { hold }) {
+    await play.words('Let me count the peaks one by one. '.repeat(30), 'reasoning_content', 5);
+    await hold;
     await play.words('Five of them.');
     await play.end('stop', usage(40, 0, 260, 250));
   },
@@ -118,10 +119,11 @@ const PLAYS = {
     for (let i = 0; i < 2000 && !play.response.destroyed; i += 1) await play.words(`word${i} `, 'content', 25);
     play.response.end();
   },
-  async prefill(play) {
+  async prefill(play, text, { hold }) {
     for (let done = 0; done <= 16384; done += 2048) {
+      if (done > 8192) await hold;
       await play.raw(`: prefill ${done}/16384${done > 0 ? ` left_s=${((16384 - done) / 6827).toFixed(1)}` : ''}\n\n`);
-      await pause(300);
+      await pause(50);
     }
     await play.words('Read.');
     await play.end('stop', usage(16384, 0, 2, 0));
@@ -177,9 +179,10 @@ const REFUSALS = {
   wrong: (response) => refuse(response, 400, 'invalid_request_error', 'temperature: a number from 0 to 2 is needed'),
 };
 
-// Starts the stand-in. `requests` gathers the bodies it got. With `key`, /v1 needs it.
+// Starts the stand-in. `requests` gathers the bodies it got. With `key`, /v1 needs it. `hold`: a promise that thinking and
+// reading a prompt wait for, if there is one.
 export async function startStandIn({ key = null } = {}) {
-  const state = { requests: [], key, down: false };
+  const state = { requests: [], key, down: false, hold: undefined };
   const server = createServer(async (request, response) => {
     const path = request.url.split('?')[0];
     if (files.has(path)) {
@@ -202,7 +205,7 @@ export async function startStandIn({ key = null } = {}) {
     const word = last.role === 'tool' ? 'result' : last.content.trim().split(/\s/)[0];
     if (REFUSALS[word] !== undefined) return REFUSALS[word](response);
     const play = new Play(response);
-    if (PLAYS[word] !== undefined) return PLAYS[word](play, last.content);
+    if (PLAYS[word] !== undefined) return PLAYS[word](play, last.content, state);
     await play.words(last.role === 'tool' ? `The tool says: ${last.content}` : `You said: ${last.content}`, 'content', 2);
     return play.end('stop', usage(12, 8, 5, 0));
   });
