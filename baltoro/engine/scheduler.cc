@@ -68,14 +68,27 @@ std::int64_t Scheduler::decode_share() const {
   return std::min(tokens - quarter(tokens), rows - std::min(prompts, quarter(rows)));
 }
 
-// Tokens that prompts may have of this step. Where decodes take turns, all turns together are held within the gap.
+void Scheduler::note_step_seconds(double seconds) {
+  pace_.add(plan_.tokens, seconds);
+  const bool mixed = num_decoding_ > 0 && plan_.tokens > num_decoding_;
+  mixed_tokens_ = mixed ? plan_.tokens : 0;
+  mixed_seconds_ = seconds;
+}
+
+// Tokens that prompts may have of this step. Where decodes take turns, all turns together are held within the gap, of
+// which a fifth is left for what varies. A prompt's tokens grow dearer as it goes on, which the pace's means learn late
+// and the last step shows at once.
 std::int64_t Scheduler::prefill_budget() const {
   const std::int64_t room = options_.max_batch_tokens - plan_.tokens;
   if (options_.max_gap_seconds <= 0 || num_decoding_ == 0) return room;
   const std::int64_t turns = plan_.tokens == 0 ? 1 : (num_decoding_ + plan_.tokens - 1) / plan_.tokens;
-  const double seconds = options_.max_gap_seconds / static_cast<double>(turns);
-  const std::int64_t within = pace_.tokens_within(seconds, options_.max_batch_tokens) - plan_.tokens;
-  return std::min(room, std::max(within, options_.min_prefill_tokens));
+  const double seconds = 0.8 * options_.max_gap_seconds / static_cast<double>(turns);
+  std::int64_t within = pace_.tokens_within(seconds, options_.max_batch_tokens);
+  if (mixed_tokens_ > 0 && mixed_seconds_ > 0) {
+    const double growth = std::min(2.0, seconds / mixed_seconds_);
+    within = std::min(within, static_cast<std::int64_t>(growth * static_cast<double>(mixed_tokens_)));
+  }
+  return std::min(room, std::max(within - plan_.tokens, options_.min_prefill_tokens));
 }
 
 void Scheduler::plan_decodes(std::int64_t most) {

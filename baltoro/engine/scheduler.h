@@ -68,7 +68,7 @@ class Scheduler {
   // The planned rows have been computed: advances the sequences and offers full blocks to the prefix cache.
   void commit();
   // How long the step took, for max_gap_seconds. Changes the size of later steps, never a result.
-  void note_step_seconds(double seconds) { pace_.add(plan_.tokens, seconds); }
+  void note_step_seconds(double seconds);
   // A new choice that shares all of `leader`'s blocks, running. A partly filled one is copied at the first write.
   Sequence& fork(const Sequence& leader, std::int32_t choice);
   // Takes the sequence out of work and gives its blocks back at once; sweep() destroys it.
@@ -115,6 +115,9 @@ class Scheduler {
   std::vector<std::unique_ptr<Sequence>> running_;  // by rank
   std::vector<std::unique_ptr<Sequence>> waiting_;  // by rank
   StepPace pace_;
+  // The last step that had decodes and parts of prompts, while there are such; tokens 0: none.
+  std::int64_t mixed_tokens_ = 0;
+  double mixed_seconds_ = 0;
   StepPlan plan_;
   std::vector<Sequence*> picked_;  // scratch of the planners
   std::vector<std::int64_t> grants_;
