@@ -69,6 +69,7 @@ void KvStore::write(const PageId& id) {
 void KvStore::touch(std::vector<ChainKey> chain) {
   {
     const std::lock_guard lock(mutex_);
+    if (touched_.size() >= kMaxTouched) return;
     touched_.push_back(std::move(chain));
   }
   work_.notify_all();
@@ -102,13 +103,6 @@ void KvStore::take_read(const std::function<void(const KvPage&)>& take) {
   }
 }
 
-bool KvStore::idle() const {
-  const std::lock_guard lock(mutex_);
-  const auto free = [](const Buffer& buffer) { return buffer.state == State::kFree; };
-  return touched_.empty() && std::all_of(writes_.begin(), writes_.end(), free) &&
-         std::all_of(reads_.begin(), reads_.end(), free);
-}
-
 // Under the mutex, so that the callee is not taken away meanwhile.
 void KvStore::notify() {
   if (wake_) wake_();
@@ -118,23 +112,26 @@ void KvStore::write_loop() {
   std::unique_lock lock(mutex_);
   for (;;) {
     work_.wait(lock, [this] { return stopping_ || !touched_.empty() || first(writes_, State::kWanted) != nullptr; });
-    if (Buffer* buffer = first(writes_, State::kWanted)) {
+    if (!touched_.empty()) {  // first: it costs little, and a write takes the room of what seems unused
+      touch_all(lock);
+    } else if (Buffer* buffer = first(writes_, State::kWanted)) {
       buffer->state = State::kBusy;
       lock.unlock();
       directory_->write(buffer->id, bytes_of(*buffer));
       lock.lock();
       buffer->state = State::kFree;
       notify();
-    } else if (!touched_.empty()) {
-      const auto chains = std::exchange(touched_, {});
-      lock.unlock();
-      for (const auto& chain : chains) directory_->touch(chain);
-      lock.lock();
-      notify();
     } else {
       return;  // stopping, all written
     }
   }
+}
+
+void KvStore::touch_all(std::unique_lock<std::mutex>& lock) {
+  const auto chains = std::exchange(touched_, {});
+  lock.unlock();
+  for (const auto& chain : chains) directory_->touch(chain);
+  lock.lock();
 }
 
 void KvStore::read_loop() {

@@ -37,16 +37,16 @@ class KvStore {
   // A buffer for the next page to write, kv_bytes long; empty when all are on their way. Hand it over with write().
   std::span<std::byte> write_buffer();
   void write(const PageId& id);
-  // Notes that a chain of blocks, root first, is in use.
+  // Notes that a chain of blocks, root first, is in use; forgotten where kMaxTouched others wait to be noted.
   void touch(std::vector<ChainKey> chain);
 
   // Asks for a page. False: all buffers are taken.
   bool read(std::uint64_t ticket, const PageId& id);
   // Hands over what has been read since, in the order that it was asked for; each page is valid during its call.
   void take_read(const std::function<void(const KvPage&)>& take);
-  bool idle() const;  // nothing on its way in either direction
 
   static constexpr std::size_t kBuffers = 8;  // for each direction
+  static constexpr std::size_t kMaxTouched = 1024;
 
  private:
   enum class State : std::uint8_t { kFree, kWanted, kBusy, kDone };
@@ -61,6 +61,7 @@ class KvStore {
 
   KvStore(std::unique_ptr<KvDirectory> directory, std::size_t kv_bytes);
   void write_loop();
+  void touch_all(std::unique_lock<std::mutex>& lock);
   void read_loop();
   Buffer* first(Buffers& buffers, State state);
   std::span<std::byte> bytes_of(Buffer& buffer) const { return {buffer.bytes.get(), kv_bytes_}; }
