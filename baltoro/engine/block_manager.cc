@@ -47,6 +47,11 @@ void BlockManager::release_all(std::vector<BlockId>& chain) {
   }
 }
 
+void BlockManager::touch(std::span<const BlockId> chain) {
+  for (const BlockId block : chain) acquire(block);
+  for (std::size_t i = chain.size(); i-- > 0;) release(chain[i]);
+}
+
 std::optional<BlockId> BlockManager::find_cached(BlockId parent, std::span<const TokenId> tokens, CacheSalt salt) {
   const std::optional<BlockId> block = cache_.find(parent, tokens, salt);
   if (block) acquire(*block);

@@ -22,6 +22,8 @@ class BlockManager {
   void acquire(BlockId block);  // one more reference; also of a cached block that had none
   void release(BlockId block);
   void release_all(std::vector<BlockId>& chain);  // tail first, as the prefix cache needs it; leaves it empty
+  // Makes a chain of known blocks, root first, the last to be given away of those that nobody holds.
+  void touch(std::span<const BlockId> chain);
   bool is_shared(BlockId block) const { return references_[index_of(block)] > 1; }
 
   // Takes a reference to the cached block with these 64 tokens after `parent`, if there is one.

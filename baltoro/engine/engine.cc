@@ -50,6 +50,7 @@ struct Engine::Impl {
   void take(Message& message);
   void step();
   void publish();
+  void wait_for_work(std::unique_lock<std::mutex>& lock);
   void note_stepping(const std::vector<Message>& messages);
   void interrupt_if_unwanted();
   Status check_queue(std::int64_t tokens) const;
@@ -83,7 +84,7 @@ void Engine::Impl::run() {
     {
       std::unique_lock lock(mutex);
       publish();
-      wake.wait(lock, [this] { return stopping || woken || !inbox.empty() || core.runnable(); });
+      wait_for_work(lock);
       woken = false;
       messages.swap(inbox);
       if (stopping) break;
@@ -96,6 +97,17 @@ void Engine::Impl::run() {
   }
   for (Message& message : messages) take(message);  // nobody goes without a last event
   core.cancel_all();
+}
+
+// Also until a request's time is over that waits for KV from disk.
+void Engine::Impl::wait_for_work(std::unique_lock<std::mutex>& lock) {
+  constexpr double kLongest = 3600;
+  const auto work = [this] { return stopping || woken || !inbox.empty() || core.runnable(); };
+  if (const auto seconds = core.seconds_to_deadline()) {
+    wake.wait_for(lock, std::chrono::duration<double>(std::min(*seconds, kLongest)), work);
+  } else {
+    wake.wait(lock, work);
+  }
 }
 
 // Under the mutex, before `messages` are taken.

@@ -151,6 +151,7 @@ void EngineCore::enter(std::unique_ptr<Sequence> sequence, double came) {
 }
 
 void EngineCore::pump() {
+  expire();
   if (tier_ == nullptr) return;
   tier_->pump(scheduler_->blocks(), [this](std::unique_ptr<Sequence> sequence) { enter(std::move(sequence), now()); });
 }
@@ -173,13 +174,10 @@ void EngineCore::cancel_all() {
 
 bool EngineCore::step() {
   step_began_ = now();
-  if (earliest_deadline_ > 0 && step_began_ >= earliest_deadline_) {
-    expire(step_began_);
-    if (idle()) return true;
-  }
+  const std::int64_t requests = num_requests();
   pump();
   const StepPlan& plan = scheduler_->plan();
-  if (plan.chunks.empty()) return false;
+  if (plan.chunks.empty()) return num_requests() < requests;
   if (const Status run = run_model(plan); !run.ok()) {
     fail_all(run.error().code, run.error().message);
     return true;
@@ -192,8 +190,16 @@ bool EngineCore::step() {
   return true;
 }
 
+std::optional<double> EngineCore::seconds_to_deadline() const {
+  if (idle() || earliest_deadline_ == 0) return std::nullopt;
+  return std::max(0.0, earliest_deadline_ - now());
+}
+
 // Ends the requests whose time is over: their KV is free before the next plan.
-void EngineCore::expire(double now) {
+void EngineCore::expire() {
+  if (earliest_deadline_ == 0) return;
+  const double now = clock_();
+  if (now < earliest_deadline_) return;
   earliest_deadline_ = 0;
   for (const auto& [id, state] : requests_) {
     if (state->deadline == 0) continue;

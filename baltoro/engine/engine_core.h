@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -34,8 +35,8 @@ class EngineCore {
   void cancel_all();
   // While on, a step that waits for weights from disk ends, and all its requests as cancelled. Any thread.
   void interrupt(bool on) { runner_->interrupt(on); }
-  // One batch through the model and its events. False: there was nothing to do. When the model fails, so do all
-  // requests: see fail_all.
+  // One batch through the model and its events, or the end of requests alone. False: there was nothing to do. When the
+  // model fails, so do all requests: see fail_all.
   bool step();
   // After an exception or error in a step, when nobody knows which rows are whole: ends every request with that error
   // (kCancelled: as cancelled) and starts from an empty cache.
@@ -49,8 +50,11 @@ class EngineCore {
   bool idle() const { return requests_.empty(); }
   // Something can be computed now; else all requests wait for KV from disk, which wake() of the store announces.
   bool runnable() const { return !scheduler_->idle(); }
-  // Moves KV between memory and disk as far as it goes without waiting. step() does so too.
+  // Ends requests whose time is over and moves KV between memory and disk as far as it goes without waiting. step()
+  // does so too.
   void pump();
+  // Until pump() has a request's time to end, however little: for waits while nothing is runnable.
+  std::optional<double> seconds_to_deadline() const;
   // `wake` is called from the store's threads when pump() has something to do; null: not any more.
   void set_wake(std::function<void()> wake);
   std::int64_t num_requests() const { return static_cast<std::int64_t>(requests_.size()); }
@@ -62,7 +66,7 @@ class EngineCore {
   Status check_integrity() const;
 
  private:
-  void expire(double now);
+  void expire();
   void note_step(const StepPlan& plan, double seconds);
   Status run_model(const StepPlan& plan);
   void finish_chunk(const Chunk& chunk);

@@ -247,6 +247,7 @@ void KvDirectory::forget(Pages::iterator page) {
 }
 
 PageFault KvDirectory::read(const PageId& id, std::span<std::byte> kv) {
+  if (options_.before_read) options_.before_read();
   std::string path;
   {
     const std::lock_guard lock(mutex_);

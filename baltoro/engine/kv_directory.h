@@ -26,6 +26,7 @@ struct KvDirectoryOptions {
   std::size_t kv_bytes = 0;                        // a block's
   std::function<void(std::string_view)> log = {};  // one line at a time; may be called from any thread
   std::function<int()> fail_write = {};            // tests: an errno for the next write, 0: none
+  std::function<void()> before_read = {};          // tests: called on the reading thread
 };
 
 struct KvDirectoryStats {

@@ -61,23 +61,25 @@ PageId KvTier::page_of(const ChainKey& before, const ChainKey& key, std::int64_t
   return id;
 }
 
-void KvTier::hold(std::unique_ptr<Sequence>& sequence, const BlockManager& blocks) {
+void KvTier::hold(std::unique_ptr<Sequence>& sequence, BlockManager& blocks) {
   try {
     find_pages(sequence, blocks);
   } catch (const std::bad_alloc&) {  // computed then
   }
 }
 
-void KvTier::find_pages(std::unique_ptr<Sequence>& sequence, const BlockManager& blocks) {
+void KvTier::find_pages(std::unique_ptr<Sequence>& sequence, BlockManager& blocks) {
   const CacheSalt salt = sequence->owner->request.cache_salt;
   const ChainKeys& keys = store_->directory().keys();
   const std::int64_t most = (sequence->length() - 1) / kBlockTokens;  // the last token is always computed
   Held held{.sequence = nullptr, .keys = {keys.root(salt)}};
+  std::vector<BlockId> front;  // in memory
   for (; held.first < most; ++held.first) {
     const auto block = blocks.peek(held.last, tokens_of(*sequence, held.first), salt);
     if (!block) break;
     held.last = *block;
     held.keys[0] = keys_[index_of(*block)];
+    front.push_back(*block);
   }
   for (std::int64_t index = held.first; index < most; ++index) {
     const ChainKey key = keys.next(held.keys.back(), tokens_of(*sequence, index));
@@ -85,6 +87,7 @@ void KvTier::find_pages(std::unique_ptr<Sequence>& sequence, const BlockManager&
     held.keys.push_back(key);
   }
   if (held.wanted() == 0) return;
+  blocks.touch(front);  // it was used long ago, and the first pages must not take its own blocks' place
   held.ticket = ++tickets_;
   held_.push_back(std::move(held));
   held_.back().sequence = std::move(sequence);

@@ -35,7 +35,7 @@ class KvTier final : public BlockObserver {
   void on_finish(const Sequence& sequence) override;
 
   // Takes the sequence over where pages of it are to come first; else, also without memory for that, leaves it.
-  void hold(std::unique_ptr<Sequence>& sequence, const BlockManager& blocks);
+  void hold(std::unique_ptr<Sequence>& sequence, BlockManager& blocks);
   // Moves what can be moved in either direction without waiting; `ready` gets the sequences whose pages have come.
   void pump(BlockManager& blocks, const std::function<void(std::unique_ptr<Sequence>)>& ready);
   void drop(const RequestState& owner);  // its pages are not wanted any more
@@ -63,7 +63,7 @@ class KvTier final : public BlockObserver {
     bool failed = false;
     std::size_t wanted() const { return keys.size() - 1; }
   };
-  void find_pages(std::unique_ptr<Sequence>& sequence, const BlockManager& blocks);
+  void find_pages(std::unique_ptr<Sequence>& sequence, BlockManager& blocks);
   PageId page_of(const ChainKey& before, const ChainKey& key, std::int64_t index,
                  std::span<const TokenId> tokens) const;
   bool is_still(const BlockManager& blocks, BlockId block, const ChainKey& key) const;
