@@ -10,6 +10,7 @@
 
 #include "baltoro/base/file.h"
 #include "baltoro/base/machine_memory.h"
+#include "baltoro/engine/kv_store.h"
 #include "baltoro/llm/request_checks.h"
 #include "baltoro/model/kv_cache.h"
 #include "baltoro/model/memory_plan.h"
@@ -22,7 +23,7 @@ constexpr std::uint64_t kMaxTemplateBytes = std::uint64_t{16} << 20;
 // Of what the plan of one sequence leaves: half of it, or a quarter where the experts want it too.
 std::int64_t spare_for_kv(const model::MemoryPlan& one) {
   if (one.limited()) return std::max<std::int64_t>(0, one.experts - one.experts_least) / 4 + one.kv;
-  return std::max<std::int64_t>(0, one.machine.usable() - one.weights - one.scratch) / 2;
+  return std::max<std::int64_t>(0, one.machine.usable() - one.weights - one.kv_buffers - one.scratch) / 2;
 }
 
 // The text of a file of the folder, empty where there is none.
@@ -52,8 +53,12 @@ Result<KvSize> plan_kv(const model::Weights& weights, const model::DecoderOption
   BALTORO_TRY(const MachineMemory machine, machine_memory());
   std::int64_t context = options.context_tokens > 0 ? options.context_tokens : weights.config.max_position_embeddings;
   if (options.kv_tokens > 0) context = std::min(context, options.kv_tokens);
-  model::MemoryRequest request{
-      .context_tokens = context, .sequences = 1, .decoder = decoder, .limit_bytes = options.memory_bytes};
+  const bool to_disk = !options.kv_dir.empty() && options.prefix_cache;
+  model::MemoryRequest request{.context_tokens = context,
+                               .sequences = 1,
+                               .decoder = decoder,
+                               .kv_buffer_blocks = to_disk ? 2 * std::int64_t{engine::KvStore::kBuffers} : 0,
+                               .limit_bytes = options.memory_bytes};
   BALTORO_TRY(const model::MemoryPlan one, model::plan_memory(weights, request, machine));
   std::int64_t tokens = options.kv_tokens;
   if (tokens == 0) {

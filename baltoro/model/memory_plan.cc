@@ -41,6 +41,10 @@ std::string describe_copy(const MemoryPlan& plan) {
   return plan.dense_copy > 0 ? fmt::format(" INT8 copy {},", human(plan.dense_copy)) : "";
 }
 
+std::string describe_buffers(const MemoryPlan& plan) {
+  return plan.kv_buffers > 0 ? fmt::format(" KV on its way to disk {},", human(plan.kv_buffers)) : "";
+}
+
 // Gives the experts what the limit leaves.
 void share_limit(const Weights& weights, MemoryPlan& plan) {
   BALTORO_CHECK(weights.streamed != nullptr, "a limit needs weights that are not mapped");
@@ -49,21 +53,21 @@ void share_limit(const Weights& weights, MemoryPlan& plan) {
   plan.process = kProcessBytes;
   if (units.count() == 0) return;
   plan.experts_least = units.token_units(weights.config) * units.slot_bytes();
-  const std::int64_t rest =
-      plan.request.limit_bytes - plan.weights - plan.dense_copy - plan.process - plan.kv - plan.scratch;
+  const std::int64_t rest = plan.request.limit_bytes - plan.owned();
   plan.experts = std::min(rest, units.count() * units.slot_bytes());
 }
 
 Error over_limit(const MemoryPlan& plan) {
   return Error{
       Errc::kResourceExhausted,
-      fmt::format("[memory] --memory of at least {} expected: weights outside the experts {},{} KV {} ({} "
-                  "tokens x {} sequence{} x {} bytes), scratch {}, the rest of the process {}, one token's experts of "
-                  "a layer {}; {} given. Raise it, or lower the context or the number of sequences",
-                  human(plan.owned() - plan.experts + plan.experts_least), human(plan.weights), describe_copy(plan),
-                  human(plan.kv), plan.request.context_tokens, plan.request.sequences,
-                  plan.request.sequences == 1 ? "" : "s", plan.kv_token, human(plan.scratch), human(plan.process),
-                  human(plan.experts_least), human(plan.request.limit_bytes))};
+      fmt::format(
+          "[memory] --memory of at least {} expected: weights outside the experts {},{} KV {} ({} "
+          "tokens x {} sequence{} x {} bytes),{} scratch {}, the rest of the process {}, one token's experts of "
+          "a layer {}; {} given. Raise it, or lower the context or the number of sequences",
+          human(plan.owned() - plan.experts + plan.experts_least), human(plan.weights), describe_copy(plan),
+          human(plan.kv), plan.request.context_tokens, plan.request.sequences, plan.request.sequences == 1 ? "" : "s",
+          plan.kv_token, describe_buffers(plan), human(plan.scratch), human(plan.process), human(plan.experts_least),
+          human(plan.request.limit_bytes))};
 }
 
 }  // namespace
@@ -111,8 +115,9 @@ Result<MemoryPlan> plan_memory(const Weights& weights, const MemoryRequest& requ
   plan.weights = weight_bytes.total - plan.dense_copy;
   plan.weights_active = weight_bytes.active;
   plan.kv_token = KvCache::token_bytes(config, request.decoder.math);
-  if (__builtin_mul_overflow(blocks * request.sequences, KvCache::block_bytes(config, request.decoder.math),
-                             &plan.kv)) {
+  const std::int64_t block_bytes = KvCache::block_bytes(config, request.decoder.math);
+  plan.kv_buffers = request.kv_buffer_blocks * block_bytes;
+  if (__builtin_mul_overflow(blocks * request.sequences, block_bytes, &plan.kv)) {
     return Error{Errc::kInvalidArgument, "[memory] the KV cache asked for exceeds 63 bits"};
   }
   const std::int64_t logits =
@@ -138,11 +143,11 @@ Status check_memory(const MemoryPlan& plan, bool force) {
   return Error{
       Errc::kResourceExhausted,
       fmt::format(
-          "[memory] {} expected: weights {},{} KV {} ({} tokens x {} sequence{} x {} bytes), scratch {}; {}. {} "
+          "[memory] {} expected: weights {},{} KV {} ({} tokens x {} sequence{} x {} bytes),{} scratch {}; {}. {} "
           "Lower the context or the number of sequences, or force it with --force-memory",
           human(plan.total()), human(plan.weights), describe_copy(plan), human(plan.kv), plan.request.context_tokens,
-          plan.request.sequences, plan.request.sequences == 1 ? "" : "s", plan.kv_token, human(plan.scratch),
-          describe_machine(plan.machine),
+          plan.request.sequences, plan.request.sequences == 1 ? "" : "s", plan.kv_token, describe_buffers(plan),
+          human(plan.scratch), describe_machine(plan.machine),
           owned_fits ? "The weights would not stay in memory and be read from disk again for every token."
                      : (plan.dense_copy > 0 ? "KV, scratch and the INT8 copy alone do not fit."
                                             : "KV and scratch alone do not fit."))};

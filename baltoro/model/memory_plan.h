@@ -16,7 +16,8 @@ struct MemoryRequest {
   std::int64_t context_tokens = 0;
   std::int64_t sequences = 1;
   DecoderOptions decoder;
-  std::int64_t limit_bytes = 0;  // of all that the process may own; needed with weights of open_streamed_weights
+  std::int64_t kv_buffer_blocks = 0;  // copies of KV blocks on their way to disk and back
+  std::int64_t limit_bytes = 0;       // of all that the process may own; needed with weights of open_streamed_weights
 };
 
 // What a run with a limit sets aside for the rest of the process: program and libraries, tokenizer, stacks, requests.
@@ -31,6 +32,7 @@ struct MemoryPlan {
   std::int64_t weights_active = 0;  // of those and the copy, what one token touches
   std::int64_t kv_token = 0;        // a token, all layers
   std::int64_t kv = 0;              // whole blocks for context_tokens of every sequence
+  std::int64_t kv_buffers = 0;      // kv_buffer_blocks
   std::int64_t scratch = 0;         // the decoder's arena and the logits of a step
   // With a limit only, otherwise 0.
   std::int64_t process = 0;        // kProcessBytes
@@ -40,7 +42,7 @@ struct MemoryPlan {
 
   bool limited() const { return request.limit_bytes > 0; }
   std::int64_t owned() const {  // must be there
-    return dense_copy + kv + scratch + process + experts + (limited() ? weights : 0);
+    return dense_copy + kv + kv_buffers + scratch + process + experts + (limited() ? weights : 0);
   }
   std::int64_t total() const { return limited() ? owned() : weights + owned(); }  // to run at the speed of memory
   bool fits() const { return total() <= machine.usable() && experts >= experts_least; }

@@ -21,12 +21,13 @@ class MemoryPlanTest : public testing::Test {
     ASSERT_TRUE(opened.ok()) << opened.error().message;
     weights_ = *std::move(opened);
   }
-  MemoryPlan plan(std::int64_t available, std::int64_t sequences = 1) {
+  MemoryPlan plan(std::int64_t available, std::int64_t sequences = 1, std::int64_t kv_buffer_blocks = 0) {
     MachineMemory machine;
     machine.total = std::int64_t{1} << 40;
     machine.available = available;
-    const auto planned =
-        plan_memory(*weights_, {.context_tokens = 256, .sequences = sequences, .decoder = {}}, machine);
+    const auto planned = plan_memory(
+        *weights_, {.context_tokens = 256, .sequences = sequences, .decoder = {}, .kv_buffer_blocks = kv_buffer_blocks},
+        machine);
     EXPECT_TRUE(planned.ok()) << planned.error().message;
     return *planned;
   }
@@ -44,6 +45,15 @@ TEST_F(MemoryPlanTest, AddsUpWeightsKvAndScratch) {
                            options.max_logit_rows * weights_->config.vocab_size * 4);
   EXPECT_EQ(p.total(), p.weights + p.kv + p.scratch);
   EXPECT_TRUE(check_memory(p, false).ok());
+}
+
+TEST_F(MemoryPlanTest, BuffersForTheDiskCount) {
+  const MemoryPlan without = plan(std::int64_t{1} << 40), with = plan(std::int64_t{1} << 40, 1, 16);
+  EXPECT_EQ(with.kv_buffers, 16 * 64 * with.kv_token);
+  EXPECT_EQ(with.total(), without.total() + with.kv_buffers);
+  const auto refused = check_memory(plan(without.total(), 1, 16), false);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_THAT(refused.error().message, HasSubstr("KV on its way to disk 164 kB, scratch"));
 }
 
 TEST_F(MemoryPlanTest, WeightsAreTheFilesBytesWithWidenedVectors) {
