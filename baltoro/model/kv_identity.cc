@@ -8,7 +8,6 @@
 #include <span>
 #include <string>
 
-#include "baltoro/base/mapped_file.h"
 #include "baltoro/kernels/kernels.h"
 #include "baltoro/model/weights_identity.h"
 
@@ -30,13 +29,11 @@ std::string processor() {
 Result<Sha256Digest> kv_identity(const std::string& dir, Math math, DenseWeights dense, LatentNormEps eps) {
   BALTORO_TRY(const Sha256Digest weights, weights_identity(dir));
   BALTORO_TRY(const kernels::Isa isa, kernels::choose_isa());
-  BALTORO_TRY(const MappedFile program, MappedFile::open("/proc/self/exe"));
-  const std::string rest =
-      fmt::format("math {} dense {} eps {} isa {} libc {}\n{}", static_cast<int>(math), static_cast<int>(dense),
-                  static_cast<int>(eps), kernels::isa_name(isa), gnu_get_libc_version(), processor());
+  const std::string rest = fmt::format("revision {} math {} dense {} eps {} isa {} compiler {} libc {}\n{}",
+                                       kArithmeticRevision, math_name(math), dense_name(dense), static_cast<int>(eps),
+                                       kernels::isa_name(isa), __VERSION__, gnu_get_libc_version(), processor());
   Sha256 hash;
   hash.update(std::as_bytes(std::span(weights)));
-  hash.update(program.bytes());
   hash.update(std::as_bytes(std::span(rest)));
   return hash.finish();
 }
