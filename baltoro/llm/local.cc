@@ -10,6 +10,7 @@
 #include "baltoro/engine/model_runner.h"
 #include "baltoro/llm/answer_rules.h"
 #include "baltoro/llm/answer_stream.h"
+#include "baltoro/llm/engine_metrics.h"
 #include "baltoro/llm/local_script.h"
 #include "baltoro/llm/local_setup.h"
 #include "baltoro/llm/prompt_memory.h"
@@ -295,29 +296,9 @@ Result<std::int64_t> LocalBackend::count_tokens(const ChatRequest& request) {
 ModelInfo LocalBackend::model() const { return impl_->info; }
 
 BackendMetrics LocalBackend::metrics() const {
-  const engine::EngineStats s = impl_->engine->stats();
   BackendMetrics metrics;
   const auto add = [&](const char* name, auto value) { metrics.emplace_back(name, static_cast<double>(value)); };
-  add("requests_submitted_total", s.requests_submitted);
-  add("requests_finished_total", s.requests_finished);
-  add("requests_cancelled_total", s.requests_cancelled);
-  add("requests_failed_total", s.requests_failed);
-  add("tokens_prefilled_total", s.tokens_prefilled);
-  add("tokens_cached_total", s.tokens_cached);
-  add("tokens_prompt_total", s.tokens_prompt);
-  add("prefix_hits_total", s.prefix_hits);
-  add("prefix_whole_total", s.prefix_whole);
-  add("prefix_new_total", s.prefix_new);
-  add("prefix_differs_total", s.prefix_differs);
-  add("tokens_decoded_total", s.tokens_decoded);
-  add("steps_total", s.steps);
-  add("step_seconds_total", s.step_seconds_total);
-  add("preemptions_total", s.preemptions);
-  add("requests_timed_out_total", s.requests_timed_out);
-  add("requests_queued", s.requests_queued);
-  add("tokens_queued", s.tokens_queued);
-  add("sequences_running", s.sequences_running);
-  add("sequences_waiting", s.sequences_waiting);
+  add_engine_metrics(impl_->engine->stats(), metrics);
   const GrammarStats& grammar = impl_->rules_maker->stats();
   add("grammars_compiled_total", grammar.compiled.load());
   add("grammar_cache_hits_total", grammar.cache_hits.load());
@@ -326,40 +307,11 @@ BackendMetrics LocalBackend::metrics() const {
   add("mask_seconds_total", static_cast<double>(grammar.mask_ns.load()) * 1e-9);
   add("math_fast", impl_->options.math == model::Math::kFast ? 1 : 0);
   add("dense_int8", impl_->options.dense == model::DenseWeights::kInt8 ? 1 : 0);
-  add("kv_blocks", s.blocks_total);
-  add("kv_blocks_free", s.blocks_free);
-  add("kv_blocks_cached", s.blocks_cached);
-  add("sequences_held", s.sequences_held);
-  if (s.disk) add_disk_metrics(*s.disk, metrics);
   impl_->memory->add_metrics(metrics);
-  if (!s.experts) return metrics;
-  const model::ExpertStats& experts = *s.experts;
-  add("expert_cache_hits_total", experts.hits);
-  add("expert_cache_late_total", experts.late);
-  add("expert_cache_misses_total", experts.misses);
-  add("expert_read_ahead_total", experts.read_ahead);
-  add("expert_read_ahead_used_total", experts.read_ahead_used);
-  add("expert_read_ahead_given_up_total", experts.read_ahead_given_up);
-  add("expert_read_bytes_total", experts.bytes_read);
-  add("expert_read_seconds_total", experts.read_seconds);
-  add("expert_stall_seconds_total", experts.stall_seconds);
-  add("expert_cache_slots", experts.slots);
-  add("expert_cache_bytes", experts.cache_bytes);
-  add("expert_reader_io_uring", experts.io_uring ? 1 : 0);
-  add("expert_reader_direct", experts.direct ? 1 : 0);
   return metrics;
 }
 
-std::vector<BackendHistogram> LocalBackend::histograms() const {
-  const engine::EngineStats s = impl_->engine->stats();
-  return {{"queue_seconds", "From a request's arrival to the start of its work", s.queue_seconds},
-          {"step_seconds", "Duration of steps with running answers: the gap between their tokens", s.step_seconds},
-          {"prompt_tokens", "Prompt tokens of each request begun", s.prompt_tokens},
-          {"output_tokens", "Tokens of each answer", s.output_tokens},
-          {"token_mask_seconds", "Making the mask of each constrained token", s.mask_seconds},
-          {"batch_tokens", "Tokens of each step", s.batch_tokens},
-          {"batch_sequences", "Sequences of each step", s.batch_sequences}};
-}
+std::vector<BackendHistogram> LocalBackend::histograms() const { return engine_histograms(impl_->engine->stats()); }
 
 void LocalBackend::drain(double deadline_seconds) { impl_->engine->drain(deadline_seconds); }
 

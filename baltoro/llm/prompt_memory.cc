@@ -97,23 +97,4 @@ void PromptMemory::add_metrics(BackendMetrics& metrics) const {
   add("kept_turn_file_errors_total", log_->stats().write_errors);
 }
 
-void add_disk_metrics(const engine::KvDiskStats& disk, BackendMetrics& metrics) {
-  const auto add = [&](const char* name, auto value) { metrics.emplace_back(name, static_cast<double>(value)); };
-  add("kv_disk_pages", disk.pages);
-  add("kv_disk_bytes", disk.bytes);
-  add("kv_disk_written_pages_total", disk.pages_written);
-  add("kv_disk_written_bytes_total", disk.bytes_written);
-  add("kv_disk_write_seconds_total", disk.write_seconds);
-  add("kv_disk_write_errors_total", disk.write_errors);
-  add("kv_disk_writes_stopped", disk.writes_stopped ? 1 : 0);
-  add("kv_disk_unwritten_blocks", disk.blocks_unwritten);
-  add("kv_disk_read_pages_total", disk.pages_read);
-  add("kv_disk_read_bytes_total", disk.bytes_read);
-  add("kv_disk_read_seconds_total", disk.read_seconds);
-  add("kv_disk_restored_blocks_total", disk.blocks_restored);
-  add("kv_disk_restored_requests_total", disk.requests_restored);
-  add("kv_disk_evicted_pages_total", disk.pages_evicted);
-  add("kv_disk_bad_pages_total", disk.pages_bad);
-}
-
 }  // namespace baltoro::llm

@@ -57,7 +57,4 @@ class PromptMemory {
   std::unique_ptr<engine::KvDirectory> directory_;  // held for its lock where no KV is to be kept
 };
 
-// KV on disk under the names that operators see.
-void add_disk_metrics(const engine::KvDiskStats& disk, BackendMetrics& metrics);
-
 }  // namespace baltoro::llm
