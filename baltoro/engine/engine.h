@@ -29,13 +29,9 @@ struct EngineOptions {
   std::function<double()> clock = {};  // seconds; null: the steady clock. For tests
 };
 
-// KV on disk: see KvDirectoryStats and KvTierStats.
-struct KvDiskStats {
-  std::int64_t pages = 0, bytes = 0, pages_written = 0, bytes_written = 0, pages_read = 0, bytes_read = 0;
-  std::int64_t pages_evicted = 0, pages_bad = 0, write_errors = 0, blocks_unwritten = 0, blocks_restored = 0;
-  std::int64_t requests_restored = 0;
-  bool writes_stopped = false;
-  double write_seconds = 0, read_seconds = 0;
+// KV on disk, and what goes between there and memory: see KvTierStats.
+struct KvDiskStats : KvDirectoryStats {
+  std::int64_t blocks_unwritten = 0, blocks_restored = 0, requests_restored = 0;
 };
 
 // Counters since start and gauges of now.
