@@ -48,13 +48,37 @@ const char* id_prefix(const json::Value& item) {
   return "item";
 }
 
-// Items without an id get one, and messages without a type theirs: that is how they are listed.
+void set_if_absent(json::Value& object, std::string_view key, json::Value value) {
+  if (object.find(key) == nullptr) object.set(key, std::move(value));
+}
+
+// A message's content as parts, whatever short form it came in.
+void complete_content(json::Value& message) {
+  const bool said = message.find("role")->is_string() && message.find("role")->as_string() == "assistant";
+  json::Value* content = message.find("content");
+  if (content == nullptr) return;
+  if (content->is_string()) {
+    json::Object part{{"type", said ? "output_text" : "input_text"}, {"text", content->as_string()}};
+    *content = json::Array{std::move(part)};
+  }
+  if (!said || !content->is_array()) return;
+  for (json::Value& part : content->as_array()) {
+    if (!part.is_object()) continue;
+    set_if_absent(part, "annotations", json::Array{});
+    set_if_absent(part, "logprobs", json::Array{});
+  }
+}
+
+// Input items as they are listed: with id, type and state, contents in parts.
 void complete_input(json::Array& items, std::string_view response_id) {
   for (std::size_t i = 0; i < items.size(); ++i) {
-    if (items[i].find("type") == nullptr && items[i].find("role") != nullptr) items[i].set("type", "message");
-    if (id_of(items[i]).empty()) {
-      items[i].set("id", fmt::format("{}_{}_in{}", id_prefix(items[i]), response_id.substr(5), i));
+    json::Value& item = items[i];
+    if (item.find("role") != nullptr) {
+      set_if_absent(item, "type", "message");
+      complete_content(item);
     }
+    if (id_of(item).empty()) item.set("id", fmt::format("{}_{}_in{}", id_prefix(item), response_id.substr(5), i));
+    set_if_absent(item, "status", "completed");
   }
 }
 

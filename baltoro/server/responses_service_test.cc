@@ -56,6 +56,21 @@ TEST_F(ResponsesServiceTest, AConversationGoesOnByItsLastResponse) {
   EXPECT_EQ(messages_.size(), 7u);
 }
 
+TEST_F(ResponsesServiceTest, ListsShortFormsInFull) {
+  ask(R"({"input":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},)"
+      R"({"type":"function_call","call_id":"c","name":"f","arguments":"{}"},)"
+      R"({"type":"function_call_output","call_id":"c","output":"1"}]})",
+      "resp_1");
+  const json::Value page = *json::parse(*service_.input_items("ann", "resp_1", "order=asc"));
+  EXPECT_EQ(
+      json::dump(*page.find("data")),
+      R"([{"role":"user","content":[{"type":"input_text","text":"a"}],"type":"message","id":"msg_1_in0",)"
+      R"("status":"completed"},{"role":"assistant","content":[{"type":"output_text","text":"b","annotations":[],)"
+      R"("logprobs":[]}],"type":"message","id":"msg_1_in1","status":"completed"},)"
+      R"({"type":"function_call","call_id":"c","name":"f","arguments":"{}","id":"fc_1_in2","status":"completed"},)"
+      R"({"type":"function_call_output","call_id":"c","output":"1","id":"item_1_in3","status":"completed"}])");
+}
+
 TEST_F(ResponsesServiceTest, ListsTheInputInPages) {
   ask(R"({"input":[{"role":"user","content":"a"}]})", "resp_1");
   ask(R"({"input":[{"role":"user","content":"b"},{"id":"mine","role":"user","content":"c"}],"previous_response_id":"resp_1"})",
