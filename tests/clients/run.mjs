@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Drives real clients against real servers and prints what each could do.
-// usage: node run.mjs BALTORO [--json FILE] [--only NAME[,NAME]] [--openapi FILE] [--folder DIR] [--calls N]
+// usage: node run.mjs BALTORO [--json FILE] [--only NAME[,NAME]] [--openapi FILE] [--folder DIR] [--calls N] [--skip-missing]
 //   --only     suites, e.g. openai,pi      --openapi  OpenAI's published description (openapi.json)
 //   --folder   whose vocabulary the scripted model uses (the bundled ledger model's)      --calls  of a long agent run
-// exit 1: a case failed. What is not installed is skipped and says so.
+// exit 1: a case failed, or what it needs is not installed (--skip-missing: such cases are skipped).
 import { existsSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
@@ -13,7 +13,7 @@ import { Results } from './results.mjs';
 const { values: options, positionals: [baltoro] } = parseArgs({
   allowPositionals: true,
   options: { json: { type: 'string' }, only: { type: 'string' }, openapi: { type: 'string' },
-             folder: { type: 'string' }, calls: { type: 'string', default: '300' } },
+             folder: { type: 'string' }, calls: { type: 'string', default: '300' }, 'skip-missing': { type: 'boolean' } },
 });
 if (!baltoro) throw new Error('usage: node run.mjs BALTORO [options]');
 const folder = options.folder ?? path.join(root, 'models', 'ledger');
@@ -35,7 +35,15 @@ const agentSuites = { pi: '@mariozechner/pi-coding-agent', 'claude-code': '@anth
                       opencode: 'opencode-linux-x64', 'qwen-code': '@qwen-code/qwen-code' };
 
 const wanted = (name) => !only || only.includes(name);
-const installed = (place, packages) => packages.filter((name) => !existsSync(path.join(here, place, 'node_modules', name)));
+
+// False, and told, where a suite's packages are not there.
+function installed(suite, place, packages) {
+  const missing = packages.filter((name) => !existsSync(path.join(here, place, 'node_modules', name)));
+  const why = `not installed: ${missing.join(', ')}`;
+  if (missing.length && options['skip-missing']) results.skip(suite, '*', why);
+  else if (missing.length) results.add(suite, '*', { error: new Error(why) });
+  return missing.length === 0;
+}
 
 async function withServer(script, extra, run) {
   const server = await startServer(path.resolve(baltoro),
@@ -61,14 +69,10 @@ async function runSdks() {
   if (suites.length === 0) return;
   await withServer('sdk.json', [], async (server) => {
     for (const suite of suites) {
-      const missing = installed('.', sdkSuites[suite]);
-      if (missing.length) {
-        results.skip(suite, '*', `not installed: ${missing.join(', ')}`);
-        continue;
-      }
+      if (!installed(suite, '.', sdkSuites[suite])) continue;
       try {
         const { default: cases } = await import(`./cases/${suite.replaceAll('-', '_')}.mjs`);
-        await runCases(suite, await cases(server, { openapi: options.openapi, skip: (why) => results.skip(suite, '*', why) }));
+        await runCases(suite, await cases(server, { openapi: options.openapi, skip: (why) => results.skip(suite, '*', why), note: (text) => results.note(suite, text) }));
       } catch (error) {
         results.add(suite, 'starts', { error });
       }
@@ -78,11 +82,7 @@ async function runSdks() {
 
 async function runAgents() {
   for (const [suite, name] of Object.entries(agentSuites)) {
-    if (!wanted(suite)) continue;
-    if (installed('agents', [name]).length) {
-      results.skip(suite, '*', `not installed: ${name}`);
-      continue;
-    }
+    if (!wanted(suite) || !installed(suite, 'agents', [name])) continue;
     const { default: cases } = await import(`./agent_cases/${suite.replaceAll('-', '_')}.mjs`);
     await runCases(suite, cases({
       calls: Number(options.calls),

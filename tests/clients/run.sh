@@ -21,7 +21,7 @@ for folder in "$here" "$here/agents"; do
   if (cd "$folder" && npm ci --ignore-scripts --no-audit --no-fund --fetch-retries=1 --loglevel=error); then
     cp "$folder/package-lock.json" "$folder/node_modules/.baltoro-lock"
   else
-    echo "npm ci failed in $folder: what it holds will be skipped" >&2
+    echo "npm ci failed in $folder: what needs it fails, or is skipped with --skip-missing" >&2
   fi
 done
 

@@ -14,7 +14,15 @@ function withoutNullable(key, value) {
   return { anyOf: [rest, { type: 'null' }] };
 }
 
-export default function cases(server, { openapi, skip }) {
+// `what` without each member in turn that the schema says must be there.
+function* damaged(schema, what) {
+  for (const name of schema.required ?? []) {
+    const { [name]: _, ...rest } = what;
+    yield [name, rest];
+  }
+}
+
+export default function cases(server, { openapi, skip, note }) {
   const file = openapi ?? process.env.OPENAI_OPENAPI;
   if (!file) {
     skip('no description given: --openapi FILE or OPENAI_OPENAPI');
@@ -26,10 +34,21 @@ export default function cases(server, { openapi, skip }) {
   addFormats(ajv);
   ajv.addSchema({ $id: 'openai', components: description.components });
   const validators = new Map();
+  let checked = 0, refused = 0;
   function check(name, value) {
-    if (!validators.has(name)) validators.set(name, ajv.compile({ $ref: `openai#/components/schemas/${name}` }));
+    const known = validators.has(name);
+    if (!known) validators.set(name, ajv.compile({ $ref: `openai#/components/schemas/${name}` }));
     const validate = validators.get(name);
-    if (validate(value)) return;
+    if (validate(value)) {
+      checked += 1;
+      if (known) return;
+      // The validator does look: what misses a member is refused.
+      for (const [member, rest] of damaged(description.components.schemas[name], value)) {
+        assert.ok(!validate(rest), `${name} without ${member} is taken`);
+        refused += 1;
+      }
+      return;
+    }
     const errors = validate.errors.slice(0, 12).map((error) => `${error.instancePath || '/'} ${error.message} ${JSON.stringify(error.params)}`);
     assert.fail(`${name}:\n  ${errors.join('\n  ')}\nin ${JSON.stringify(value).slice(0, 1500)}`);
   }
@@ -63,6 +82,12 @@ export default function cases(server, { openapi, skip }) {
     logprobs: { messages: user('HELLO'), logprobs: true, top_logprobs: 3 },
     'cut by length': { messages: user('FOR-EVER'), max_tokens: 20 },
     'two choices': { messages: user('HELLO'), n: 2 },
+    thinking: { messages: user('THINK-HARD'), reasoning_effort: 'low' },
+    'forced tool': { messages: user('FORCED-CALL'), tools: functions, tool_choice: 'required' },
+    'tool results': { messages: [...user('USE-TOOLS'),
+      { role: 'assistant', content: null, tool_calls: ['Paris', 'Rome'].map((city, i) => (
+        { id: `c${i}`, type: 'function', function: { name: 'get_weather', arguments: JSON.stringify({ city }) } })) },
+      { role: 'tool', tool_call_id: 'c0', content: 'sun' }, { role: 'tool', tool_call_id: 'c1', content: 'rain' }], tools: functions },
     json: { messages: user('AS-JSON'), response_format: { type: 'json_schema', json_schema: { name: 'c', schema: citySchema, strict: true } } },
   };
   const cases = {
@@ -74,11 +99,18 @@ export default function cases(server, { openapi, skip }) {
       // Not with echo: the first token's log-probability is null there, as OpenAI's own server has it, and the file says number.
       for (const more of [{}, { logprobs: 2 }, { n: 2 }])
         check('CreateCompletionResponse', await json('completions', { prompt: 'Question: FORTY-TWO? Answer:', max_tokens: 9, ...more }));
+      // Of a stream the last chunk: before it finish_reason is null, as OpenAI's own server has it, and the file says string.
+      const chunks = events(await ask('completions', { prompt: 'Question: FORTY-TWO? Answer:', max_tokens: 9, logprobs: 1, stream: true }));
+      assert.ok(chunks.length > 1);
+      check('CreateCompletionResponse', chunks.at(-1));
     },
     async errors() {
       check('ErrorResponse', await json('chat/completions', { messages: [] }, 400));
       check('ErrorResponse', await json('chat/completions', { model: 'none', messages: user('x') }, 404));
       check('ErrorResponse', await json('nothing', {}, 404));
+      check('ErrorResponse', await json('completions', { prompt: 'x', max_tokens: -1 }, 400));
+      const strict = { name: 'f', strict: true, parameters: { type: 'object', properties: { a: { pattern: '(' } } } };
+      check('ErrorResponse', await json('chat/completions', { messages: user('x'), tools: [{ type: 'function', function: strict }] }, 400));
     },
   };
   for (const [name, body] of Object.entries(chatBodies)) {
@@ -89,12 +121,17 @@ export default function cases(server, { openapi, skip }) {
       for (const chunk of chunks) check('CreateChatCompletionStreamResponse', chunk);
     };
   }
-  if (!server.serves('/v1/responses')) return cases;
+  const last = { async 'in all'() {
+    note(`version ${description.info.version}: ${checked} answers and events hold against ${validators.size} schemas; ${refused} damaged ones are refused`);
+    assert.ok(checked > 0 && refused > 0);
+  } };
+  if (!server.serves('/v1/responses')) return { ...cases, ...last };
   const responseBodies = {
     text: { input: 'HELLO' },
     'tool calls': { input: 'USE-TOOLS', tools: tools.map((tool) => ({ type: 'function', strict: true, ...tool })) },
     json: { input: 'AS-JSON', text: { format: { type: 'json_schema', name: 'city', schema: citySchema, strict: true } } },
     'cut by length': { input: 'FOR-EVER', max_output_tokens: 30 },
+    logprobs: { input: 'HELLO', include: ['message.output_text.logprobs', 'reasoning.encrypted_content'], top_logprobs: 2 },
   };
   for (const [name, body] of Object.entries(responseBodies)) {
     cases[`response: ${name}`] = async () => check('Response', await json('responses', body));
@@ -107,5 +144,17 @@ export default function cases(server, { openapi, skip }) {
       }
     };
   }
-  return cases;
+  cases['stored responses'] = async () => {
+    const { id } = await json('responses', { input: user('HELLO'), instructions: 'Be kind.', metadata: { a: 'b' } });
+    check('Response', await json(`responses/${id}`));
+    check('ResponseItemList', await json(`responses/${id}/input_items`));
+    check('TokenCountsResource', await json('responses/input_tokens', { input: 'HELLO' }));
+    check('Response', await json('responses', { input: 'WHAT-WAS-IT', previous_response_id: id }));
+  };
+  cases['errors of responses'] = async () => {
+    check('ErrorResponse', await json('responses', { input: [] }, 400));
+    check('ErrorResponse', await json('responses/resp_0', undefined, 404));
+    check('ErrorResponse', await json('responses', { input: 'x', previous_response_id: 'resp_0' }, 404));
+  };
+  return { ...cases, ...last };
 }
