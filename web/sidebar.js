@@ -32,7 +32,9 @@ export class Sidebar {
     byId('import').onclick = () => byId('import-file').click();
     byId('import-file').onchange = () => this.#import();
     byId('sidebar').addEventListener('keydown', (event) => {
-      if (event.key === 'Escape' && this.#narrow.matches) this.show(false);
+      if (event.key !== 'Escape' || !this.#narrow.matches) return;
+      event.preventDefault(); // it stops no answer then
+      this.show(false);
     });
     this.#narrow.onchange = () => this.show(!this.#narrow.matches);
     this.show(!this.#narrow.matches);

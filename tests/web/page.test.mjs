@@ -451,6 +451,20 @@ check('a drawer on narrow screens', async (page) => {
   assert.ok(await fits(page));
 });
 
+check('Escape that closes the drawer stops no answer', async (page) => {
+  await page.setViewportSize({ width: 390, height: 844 });
+  await say(page, 'slow please');
+  await page.locator('.prose', { hasText: 'word3' }).waitFor();
+  await page.getByRole('button', { name: 'Conversations' }).click();
+  await page.keyboard.press('Escape');
+  assert.equal(await page.locator('#sidebar').isVisible(), false);
+  const said = await page.locator('.prose').innerText();
+  await page.waitForFunction((length) => document.querySelector('.prose').innerText.length > length, said.length);
+  assert.equal(await page.getByRole('button', { name: 'Stop', exact: true }).count(), 1);
+  await page.keyboard.press('Escape');
+  await answered(page);
+});
+
 check('the theme: system, light, dark, kept', async (page) => {
   const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   await page.emulateMedia({ colorScheme: 'dark' });
