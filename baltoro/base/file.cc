@@ -79,17 +79,22 @@ Result<std::string> read_file(const std::string& path, std::uint64_t max_bytes) 
   return content;
 }
 
-Status write_file_atomically(const std::string& path, std::string_view content) {
+Status write_file_atomically(const std::string& path, std::string_view content, Readers readers) {
   const std::string temporary = path + ".tmp";
-  BALTORO_TRY(OutputFile file, OutputFile::create(temporary));
-  BALTORO_TRY_STATUS(file.write_at(0, std::as_bytes(std::span(content))));
-  BALTORO_TRY_STATUS(file.sync());
-  return rename_file(temporary, path);
+  BALTORO_TRY(const OutputFile file, OutputFile::create(temporary, readers));
+  Status status = file.write_at(0, std::as_bytes(std::span(content)));
+  if (status.ok()) status = file.sync();
+  if (status.ok()) status = rename_file(temporary, path);
+  if (!status.ok()) static_cast<void>(remove_file(temporary));
+  return status;
 }
 
-Result<OutputFile> OutputFile::create(const std::string& path) {
-  FileDescriptor fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+Result<OutputFile> OutputFile::create(const std::string& path, Readers readers) {
+  const mode_t mode = readers == Readers::kOwner ? 0600 : 0644;
+  FileDescriptor fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
   if (!fd.open()) return io_error("cannot create", path, errno);
+  // One that was there keeps its mode, whatever it is.
+  if (readers == Readers::kOwner && ::fchmod(fd.get(), mode) != 0) return io_error("cannot protect", path, errno);
   return OutputFile(std::move(fd), path);
 }
 

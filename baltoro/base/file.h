@@ -39,13 +39,17 @@ Result<OpenedFile> open_regular(const std::string& path);
 // The whole file. kTooLarge over max_bytes; else as open_regular.
 Result<std::string> read_file(const std::string& path, std::uint64_t max_bytes);
 
-// Writes PATH.tmp, syncs it and renames it over PATH: readers see the old file or the whole new one.
-Status write_file_atomically(const std::string& path, std::string_view content);
+// Who may read a file that is made.
+enum class Readers : std::uint8_t { kAll, kOwner };
+
+// Writes PATH.tmp, syncs it and renames it over PATH: readers see the old file or the whole new one. What fails leaves
+// no PATH.tmp.
+Status write_file_atomically(const std::string& path, std::string_view content, Readers readers = Readers::kAll);
 
 // A file written at any offset, by any number of threads at once. Made anew, over whatever the path held.
 class OutputFile {
  public:
-  static Result<OutputFile> create(const std::string& path);
+  static Result<OutputFile> create(const std::string& path, Readers readers = Readers::kAll);
   Status write_at(std::uint64_t offset, std::span<const std::byte> bytes) const;
   // Sets the size; what is not written reads as zeros and takes no room on disk.
   Status resize(std::uint64_t bytes) const;

@@ -33,6 +33,21 @@ TEST_F(FileTest, WritesAtomicallyAndReadsBack) {
   EXPECT_FALSE(file_exists(path("a.tmp")));
 }
 
+TEST_F(FileTest, WhatOnlyItsOwnerMayReadIsNeverOpenToOthers) {
+  const std::string file = path("secret");
+  ASSERT_TRUE(write_file_atomically(file + ".tmp", "left by a process that died").ok());
+  ASSERT_TRUE(write_file_atomically(file, "mine", Readers::kOwner).ok());
+  EXPECT_EQ(std::filesystem::status(file).permissions(),
+            std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+}
+
+TEST_F(FileTest, AWriteThatFailsLeavesNothing) {
+  const std::string folder = path("folder");
+  ASSERT_TRUE(make_directories(folder).ok());
+  EXPECT_FALSE(write_file_atomically(folder, "no folder can be replaced").ok());
+  EXPECT_FALSE(file_exists(folder + ".tmp"));
+}
+
 TEST_F(FileTest, LimitsAreKept) {
   ASSERT_TRUE(write_file_atomically(path("a"), "12345").ok());
   EXPECT_TRUE(read_file(path("a"), 5).ok());
