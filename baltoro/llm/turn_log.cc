@@ -10,6 +10,7 @@
 #include <cstring>
 #include <utility>
 
+#include "baltoro/base/clock.h"
 #include "baltoro/base/quiet_thread.h"
 
 namespace baltoro::llm {
@@ -137,10 +138,9 @@ Status TurnLog::load() {
 Status TurnLog::rewrite() {
   std::string content(kTurnLogMagic);
   for (const KeptTurn& kept : store_->all()) content += encode_turn(kept);
-  BALTORO_TRY_STATUS(write_file_atomically(path_, content));
+  BALTORO_TRY_STATUS(write_file_atomically(path_, content, Readers::kOwner));
   fd_ = FileDescriptor(::open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW));
   if (!fd_.open()) return io_error("cannot open", path_, errno);
-  if (::fchmod(fd_.get(), 0600) != 0) return io_error("cannot protect", path_, errno);
   const std::lock_guard lock(mutex_);
   stats_.bytes = static_cast<std::int64_t>(content.size());
   return {};
@@ -177,8 +177,9 @@ void TurnLog::write_loop() {
 }
 
 // A write that fails half-way leaves a part of a record, behind which nothing would be read again: the file is made
-// anew before the next.
+// anew before the next. Where that fails too it is left alone for a while: a full disk does not get emptier by trying.
 void TurnLog::write_batch(const std::string& batch) {
+  if (steady_seconds() < stopped_until_) return;
   const std::int64_t most = std::max(kLeastRewrite, 2 * store_->stats().bytes);
   bool whole = fd_.open() && stats().bytes + std::ssize(batch) <= most;
   if (whole) whole = ::write(fd_.get(), batch.data(), batch.size()) == std::ssize(batch);
@@ -189,6 +190,7 @@ void TurnLog::write_batch(const std::string& batch) {
   }
   if (rewrite().ok()) return;  // holds what the batch says
   fd_ = FileDescriptor();
+  stopped_until_ = steady_seconds() + kWritePause;
   const std::lock_guard lock(mutex_);
   ++stats_.write_errors;
 }

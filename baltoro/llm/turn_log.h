@@ -35,8 +35,8 @@ struct TurnLogStats {
 };
 
 // Appends turns on a thread of its own; what fails is counted and dropped. A process that dies leaves whole records and
-// at most a part of one, which the next open cuts off. When the file has grown to twice what the store keeps it is
-// written anew. Any thread.
+// at most a part of one, which the next open cuts off. When the file has grown to twice what the store keeps, or a
+// write failed, it is written anew. Any thread.
 class TurnLog {
  public:
   // Opens or makes the file and gives what it holds to `store`, the oldest first. A file that is none of ours is
@@ -46,6 +46,8 @@ class TurnLog {
 
   void append(const KeptTurn& turn);
   TurnLogStats stats() const;
+
+  static constexpr double kWritePause = 60;  // seconds without writes after the file could not be made anew
 
  private:
   TurnLog(std::string path, std::shared_ptr<TurnStore> store) : path_(std::move(path)), store_(std::move(store)) {}
@@ -57,6 +59,7 @@ class TurnLog {
   const std::string path_;
   const std::shared_ptr<TurnStore> store_;
   FileDescriptor fd_;         // the thread's, after open()
+  double stopped_until_ = 0;  // the same
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable work_;
   std::string waiting_;

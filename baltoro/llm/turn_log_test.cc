@@ -2,10 +2,14 @@
 #include "baltoro/llm/turn_log.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "baltoro/base/file.h"
 
@@ -118,6 +122,30 @@ TEST_F(Log, AFileOfAnotherKindIsReplaced) {
   log = nullptr;
   log = open();
   EXPECT_TRUE(knows(1));
+}
+
+// The file cannot grow, nor be made anew beyond that size: what is there stays, and trying has a pause.
+TEST_F(Log, AFullDiskStopsWritesAlone) {
+  auto log = open();
+  for (std::int32_t n = 0; n < 10; ++n) add(*log, n);
+  log = nullptr;
+  log = open();
+  const auto old = std::signal(SIGXFSZ, SIG_IGN);
+  rlimit limit{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &limit), 0);
+  const rlimit full{.rlim_cur = fs::file_size(path) + 5, .rlim_max = limit.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &full), 0);
+  for (std::int32_t n = 10; n < 20; ++n) {
+    add(*log, n);
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  log = nullptr;
+  EXPECT_FALSE(fs::exists(path + ".tmp"));
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+  std::signal(SIGXFSZ, old);
+  log = open();
+  EXPECT_EQ(log->stats().turns_read, 10);
+  EXPECT_EQ(log->stats().bytes_bad, 5);
 }
 
 TEST_F(Log, StaysWithinTwiceWhatIsKept) {

@@ -87,9 +87,13 @@ std::shared_ptr<const text::SampledTurn> TurnStore::find(const Sha256Digest& pro
 }
 
 std::vector<KeptTurn> TurnStore::all() const {
-  const std::lock_guard lock(mutex_);
+  std::vector<Entry> entries;  // whose tokens are copied without the lock, on which the engine's thread would wait
+  {
+    const std::lock_guard lock(mutex_);
+    entries.assign(entries_.begin(), entries_.end());
+  }
   std::vector<KeptTurn> turns;
-  for (const Entry& entry : entries_)
+  for (const Entry& entry : entries)
     turns.push_back(
         {.prompt = entry.prompt, .visible = entry.visible, .reasoning = entry.reasoning, .turn = *entry.turn});
   return turns;
