@@ -88,7 +88,8 @@ void EngineCore::add(RequestId id, Request request, double arrival) {
   ++num_queued_;
   tokens_queued_ += tokens_prompt;
   ++totals_.requests_submitted;
-  if (tier_ != nullptr) tier_->hold(sequence, scheduler_->blocks());  // or not, where memory is short
+  const bool reuses = tier_ != nullptr && !sequence->owner->request.echo_logprobs;
+  if (reuses) tier_->hold(sequence, scheduler_->blocks());  // or not, where memory is short
   if (sequence != nullptr) enter(std::move(sequence), arrival);
 }
 

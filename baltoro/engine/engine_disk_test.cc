@@ -7,7 +7,7 @@
 #include <chrono>
 #include <filesystem>
 #include <functional>
-#include <semaphore>
+#include <future>
 #include <thread>
 
 #include "baltoro/engine/engine.h"
@@ -115,9 +115,9 @@ TEST_F(Disk, ARequestThatWaitsForPagesEndsAtItsTime) {
   (void)submit(*engine, 3)->wait();
   engine->drain(20);
   engine = nullptr;
-  std::binary_semaphore go_on(0);
+  std::promise<void> go_on;
   before_read = [&, first = true]() mutable {
-    if (std::exchange(first, false)) go_on.acquire();
+    if (std::exchange(first, false)) go_on.get_future().wait();
   };
   engine = start();
   const auto late = submit(*engine, 3, nullptr, 0.2);
@@ -126,7 +126,7 @@ TEST_F(Disk, ARequestThatWaitsForPagesEndsAtItsTime) {
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
   EXPECT_EQ(late->finish(), FinishReason::kError);
   EXPECT_EQ(late->error().code, Errc::kTimeout);
-  go_on.release();
+  go_on.set_value();
   (void)submit(*engine, 3)->wait();
   EXPECT_EQ(engine->stats().requests_timed_out, 1);
 }

@@ -115,8 +115,7 @@ Status KvDirectory::load_secret() {
     if (::getrandom(secret.data(), secret.size(), 0) != static_cast<ssize_t>(secret.size()))
       return io_error("cannot draw", "a secret", errno);
     const std::string_view bytes(reinterpret_cast<const char*>(secret.data()), secret.size());
-    BALTORO_TRY_STATUS(write_file_atomically(path, bytes));
-    if (::chmod(path.c_str(), 0600) != 0) return io_error("cannot protect", path, errno);
+    BALTORO_TRY_STATUS(write_file_atomically(path, bytes, Readers::kOwner));
   }
   keys_ = std::make_unique<ChainKeys>(secret);
   return {};
@@ -257,7 +256,10 @@ PageFault KvDirectory::read(const PageId& id, std::span<std::byte> kv) {
   }
   const double begin = steady_seconds();
   PageFault fault = PageFault::kSize;
-  if (const auto file = open_regular(path); file.ok() && file->bytes == kPageHeaderBytes + kv.size()) {
+  const auto file = open_regular(path);
+  const bool unreachable = !file.ok() && file.error().code != Errc::kNotFound && file.error().code != Errc::kCorrupt;
+  if (unreachable) return fault;  // no descriptor is left, say: the page may be sound
+  if (file.ok() && file->bytes == kPageHeaderBytes + kv.size()) {
     PageHeader header;
     const bool whole = read_up_to(file->fd.get(), header, 0) == header.size() &&
                        read_up_to(file->fd.get(), kv, kPageHeaderBytes) == kv.size();

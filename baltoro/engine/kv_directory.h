@@ -55,7 +55,7 @@ class KvDirectory {
   // Nothing while writes are stopped or the page is there. What goes wrong is logged and counted.
   void write(const PageId& id, std::span<const std::byte> kv);
   // Fills `kv` with the page. kNone: it is the one wanted. Else a miss: the page is removed, logged and counted.
-  // kSize also for one that is not there.
+  // kSize also for one that is not there or cannot be opened now, which stays.
   PageFault read(const PageId& id, std::span<std::byte> kv);
   // Marks a chain, root first, as used now: its root will leave last.
   void touch(std::span<const ChainKey> chain);

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,7 +12,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <semaphore>
+#include <future>
 #include <thread>
 #include <utility>
 
@@ -232,6 +233,19 @@ TEST_F(Directory, AFullDiskStopsWritesAlone) {
   }
 }
 
+TEST_F(Directory, APageThatCannotBeOpenedNowStays) {
+  const auto directory = open();
+  write(*directory, 1, 2);
+  rlimit limit{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+  const rlimit none{.rlim_cur = 0, .rlim_max = limit.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  EXPECT_EQ(readable(*directory, 1, 2), 0u);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+  EXPECT_EQ(directory->stats().pages_bad, 0);
+  EXPECT_EQ(readable(*directory, 1, 2), 2u);
+}
+
 TEST_F(Directory, AStoreReadsInOrderAndFinishesItsWrites) {
   auto directory = open();
   auto store = *KvStore::start(std::move(directory), kBytes);
@@ -263,24 +277,24 @@ TEST_F(Directory, AStoreReadsInOrderAndFinishesItsWrites) {
 
 // A chain in use is noted before the next page is written, which takes the room of what was not used for longest.
 TEST_F(Directory, AStoreNotesUseBeforeItWrites) {
-  std::binary_semaphore writing(0), go_on(0);
+  std::promise<void> writing, go_on;
   write(*open(), 1, 1);
   auto directory = open(3);
   write(*directory, 2, 1);
   on_write = [&, first = true]() mutable {
     if (!std::exchange(first, false)) return;
-    writing.release();
-    go_on.acquire();
+    writing.set_value();
+    go_on.get_future().wait();
   };
   const ChainKey used = chain(*directory, 1, 1)[0].key, unused = chain(*directory, 2, 1)[0].key;
   auto store = *KvStore::start(std::move(directory), kBytes);
   for (TokenId fill : {3, 4}) {
     ASSERT_FALSE(store->write_buffer().empty());
     store->write(chain(store->directory(), fill, 1)[0]);
-    if (fill == 3) writing.acquire();
+    if (fill == 3) writing.get_future().wait();
   }
   store->touch({used});
-  go_on.release();
+  go_on.set_value();
   while (store->directory().stats().pages_written < 3) std::this_thread::yield();
   EXPECT_TRUE(store->directory().contains(used));
   EXPECT_FALSE(store->directory().contains(unused));
