@@ -280,6 +280,8 @@ Api::Answer Api::start(const Request& request, const json::Value& body, Call cal
   BALTORO_TRY(CallOptions options, read_call_options(request, body, defaults));
   // A request may ask for a later place than its key's, never for a sooner one.
   if (account) options.handling.priority = std::max(options.handling.priority, account->limits().priority);
+  const llm::CacheScope scope{.tenant = tenant_of(request), .salt = options.cache_salt};
+  for (auto& work : call.work) std::visit([&](auto& one) { one.cache_scope = scope; }, work);
   BALTORO_TRY(const std::int64_t tokens_prompt, count_prompts(account.get(), call));
   Booking booking;
   if (account) {
@@ -299,10 +301,8 @@ Api::Answer Api::start(const Request& request, const json::Value& body, Call cal
                                .headers = account ? account->headers() : Headers{},
                                .progress = options.progress};
   std::int32_t offset = 0;
-  const std::string tenant = tenant_of(request);
   const auto send = [&](auto& work) {
     work.handling = options.handling;
-    work.cache_scope = {.tenant = tenant, .salt = options.cache_salt};
     work.handling.trace_id = request.trace.trace_id;
     fill_sampling(work.sampling, options_.sampling);
     return begin(std::move(work), [events, offset](const llm::Event& event) {
@@ -326,6 +326,12 @@ Api::Answer Api::start(const Request& request, const json::Value& body, Call cal
 // The account of the request's key; null where no keys are set.
 std::shared_ptr<KeyAccount> Api::account_of(const Request& head) const {
   return options_.keys.open() ? nullptr : options_.keys.account(presented_key(head));
+}
+
+// Whose earlier answers stand in a prompt as they were sampled: counted with the same scope as it is answered.
+Result<llm::CacheScope> Api::scope_of(const Request& request, const json::Value& body) const {
+  BALTORO_TRY(CallOptions options, read_call_options(request, body, options_.call));
+  return llm::CacheScope{.tenant = tenant_of(request), .salt = std::move(options.cache_salt)};
 }
 
 // The prompts' tokens; 0 without looking where nobody counts them.
@@ -466,8 +472,7 @@ Api::Answer Api::count_tokens(Request& request, Wake) {
   BALTORO_TRY(json::Value body, parse_body(request.body, options_.limits));
   BALTORO_TRY(ChatCall call, parse_chat(body, options_.limits));
   BALTORO_TRY_STATUS(check_model(call.model));
-  BALTORO_TRY(const CallOptions options, read_call_options(request, body, options_.call));
-  call.request.cache_scope = {.tenant = tenant_of(request), .salt = options.cache_salt};
+  BALTORO_TRY(call.request.cache_scope, scope_of(request, body));
   BALTORO_TRY(std::int64_t count, backend_.count_tokens(call.request));
   json::Value out;
   out.set("data", json::Object{{"total_tokens", count}});

@@ -88,6 +88,7 @@ class Api final : public Handler {
   };
   Answer start(const Request& request, const json::Value& body, Call call, const Wake& wake);
   std::shared_ptr<KeyAccount> account_of(const Request& head) const;
+  Result<llm::CacheScope> scope_of(const Request& request, const json::Value& body) const;
   Result<std::int64_t> count_prompts(const KeyAccount* account, const Call& call);
   std::int64_t most_answered(const Call& call, std::int64_t tokens_prompt) const;
   Result<std::unique_ptr<llm::Ticket>> begin(llm::ChatRequest work, llm::EventSink sink);

@@ -46,8 +46,7 @@ Api::Answer Api::messages(Request& request, Wake wake) {
 Api::Answer Api::message_tokens(Request& request, Wake) {
   BALTORO_TRY(const json::Value body, parse_body(request.body, options_.limits));
   BALTORO_TRY(MessagesCall read, read_messages(request, body, true));
-  BALTORO_TRY(const CallOptions options, read_call_options(request, body, options_.call));
-  read.request.cache_scope = {.tenant = tenant_of(request), .salt = options.cache_salt};
+  BALTORO_TRY(read.request.cache_scope, scope_of(request, body));
   BALTORO_TRY(const std::int64_t count, backend_.count_tokens(read.request));
   const json::Value out = json::Object{{"input_tokens", count}};
   return make_reply({.body = json::dump(out)});

@@ -32,6 +32,7 @@ Api::Answer Api::responses(Request& request, Wake wake) {
   BALTORO_TRY(ResponsesService::Prepared read,
               responses_.prepare(body, tenant_of(request), "resp_" + request.id.substr(4), backend_.model().id));
   BALTORO_TRY_STATUS(check_model(read.model));
+  BALTORO_TRY(read.request.cache_scope, scope_of(request, body));
   if (read.truncate) BALTORO_TRY_STATUS(shorten_to_context(backend_, read.request));
   if (read.unreadable_reasoning > 0 && options_.log) {
     options_.log(fmt::format("{} {} sealed thoughts are not this server's and were left out", request.id,
@@ -69,6 +70,7 @@ Api::Answer Api::count_response(Request& request, Wake) {
   BALTORO_TRY(const json::Value body, parse_body(request.body, options_.limits));
   BALTORO_TRY(ResponsesService::Prepared read, responses_.prepare_count(body, tenant_of(request)));
   BALTORO_TRY_STATUS(check_model(read.model));
+  BALTORO_TRY(read.request.cache_scope, scope_of(request, body));
   if (read.truncate) BALTORO_TRY_STATUS(shorten_to_context(backend_, read.request));
   BALTORO_TRY(const std::int64_t count, backend_.count_tokens(read.request));
   return make_reply({.body = json::dump(json::Object{{"object", "response.input_tokens"}, {"input_tokens", count}})});

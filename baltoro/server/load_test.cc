@@ -149,6 +149,52 @@ TEST_F(LoadTest, TokensAreChargedUpFrontAndABudgetEnds) {
   EXPECT_TRUE(has(exchange(chat("0123456789", R"(,"max_tokens":60)", kLimited)), "current: 44, limit: 100"));
 }
 
+// Notes for whom prompts are counted and answered.
+class Scopes final : public llm::Backend {
+ public:
+  explicit Scopes(llm::Backend& inner) : inner_(inner) {}
+  Result<std::unique_ptr<llm::Ticket>> chat(llm::ChatRequest request, llm::EventSink sink) override {
+    answered.push_back(request.cache_scope.tenant + "/" + request.cache_scope.salt);
+    return inner_.chat(std::move(request), std::move(sink));
+  }
+  Result<std::unique_ptr<llm::Ticket>> complete(llm::CompletionRequest request, llm::EventSink sink) override {
+    return inner_.complete(std::move(request), std::move(sink));
+  }
+  Result<std::vector<std::int32_t>> tokenize(const std::string& text, bool special) override {
+    return inner_.tokenize(text, special);
+  }
+  Result<std::int64_t> count_tokens(const llm::ChatRequest& request) override {
+    counted.push_back(request.cache_scope.tenant + "/" + request.cache_scope.salt);
+    return inner_.count_tokens(request);
+  }
+  llm::ModelInfo model() const override { return inner_.model(); }
+  llm::BackendMetrics metrics() const override { return inner_.metrics(); }
+  void drain(double seconds) override { inner_.drain(seconds); }
+  std::vector<std::string> answered, counted;
+
+ private:
+  llm::Backend& inner_;
+};
+
+// Earlier answers as they were sampled may be longer than their text: both see the same ones.
+TEST_F(LoadTest, APromptIsCountedForWhomItIsAnswered) {
+  Scopes scopes(backend_);
+  auto server = Server::start(with_limits({.tokens_total = 1000}), scopes);
+  ASSERT_TRUE(server.ok()) << server.error().message;
+  server_ = *std::move(server);
+  const std::string body = R"({"input":"x","cache_salt":"s","truncation":"auto","max_output_tokens":5})";
+  EXPECT_EQ(status_of(exchange(chat("x", R"(,"max_tokens":5,"cache_salt":"s")", kLimited))), 200);
+  EXPECT_EQ(status_of(exchange("POST /v1/responses HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" +
+                               kLimited + "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body)),
+            200);
+  server_ = nullptr;
+  ASSERT_EQ(scopes.answered.size(), 2u);
+  ASSERT_EQ(scopes.counted.size(), 3u);  // the second also to see whether it fits
+  EXPECT_TRUE(scopes.answered[0].ends_with("/s") && scopes.answered[0] != "/s") << scopes.answered[0];
+  for (const std::string& scope : scopes.answered) EXPECT_EQ(scope, scopes.answered[0]);
+  for (const std::string& scope : scopes.counted) EXPECT_EQ(scope, scopes.answered[0]);
+}
+
 TEST_F(LoadTest, AKeysPriorityAndTheServersDefaultsReachTheBackend) {
   ServerOptions options = with_limits({.priority = 7});
   options.api.call.handling.timeout_seconds = 99;
