@@ -221,7 +221,7 @@ void AnswerStream::report_turn(Choice& choice, const engine::TokenEvent& event) 
   if (!(choice.cut ? cut_by_call : ended) || !choice.parser->clean() || choice.renamed) return;
   if ((choice.parser->in_reasoning() || choice.looped) && !choice.parser->saw_tool_calls()) return;
   choice.sampled.reasons = choice.usage.tokens_reasoning > 0;
-  options_.on_turn(choice.said, std::move(choice.sampled), choice.cut);
+  options_.on_turn(std::move(choice.said), std::move(choice.sampled), choice.cut);
 }
 
 void AnswerStream::on_prefill(std::int64_t tokens_done, std::int64_t tokens_total) {

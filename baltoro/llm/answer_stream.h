@@ -31,7 +31,7 @@ struct AnswerStreamOptions {
   bool one_call_only = false;
   // Chat: told of each answer that ended by itself, was read without loss and reached the client whole. The tokens
   // lack the end of the turn; `cut`: after a call, so that its section is still open. On the engine thread.
-  std::function<void(const text::Message& said, text::SampledTurn turn, bool cut)> on_turn = {};
+  std::function<void(text::Message said, text::SampledTurn turn, bool cut)> on_turn = {};
   // Told what the prefix cache had of the prompt, and why not more: token ids and their text. Null: nobody.
   std::function<void(std::string_view)> prefix_log = {};
   std::int32_t max_identical_calls = 0;  // see Handling

@@ -247,7 +247,7 @@ Result<std::unique_ptr<Ticket>> LocalBackend::chat(ChatRequest request, EventSin
   stream.one_call_only = !request.parallel_tool_calls;
   stream.max_identical_calls = request.handling.max_identical_calls;
   stream.stop_repetition = request.handling.stop_repetition;
-  stream.on_turn = impl_->memory->keeper(impl_->format, prompt.digest);
+  stream.on_turn = impl_->memory->keeper(impl_->format, prompt);
   engine::Request work = impl_->engine_request(std::move(prompt.ids), sampling, request.limits, request.handling);
   work.cache_salt = salt_of(request.cache_scope);
   BALTORO_TRY_STATUS(impl_->constrain(request, render, work));

@@ -157,7 +157,8 @@ TEST(Replay, WhatTheClientReallyChangedIsWhatTheModelSees) {
   EXPECT_EQ(metric(*backend, "kept_turns_found_total"), 1);
 }
 
-// Random bytes at a high temperature: hardly any answer is tokenised as its text would be.
+// Random bytes at a high temperature: hardly any answer is tokenised as its text would be. Every other answer is begun
+// by the client, who sends back the whole.
 TEST(Replay, ThePromptIsLastPromptAndAnswerWhateverWasSampled) {
   const auto backend = open(text::ChatFamily::kK2Instruct);
   ASSERT_NE(backend, nullptr);
@@ -169,12 +170,16 @@ TEST(Replay, ThePromptIsLastPromptAndAnswerWhateverWasSampled) {
   std::int64_t odd = 0;
   for (std::uint64_t turn = 0; turn < 8; ++turn) {
     request.sampling.seed = turn;
+    const std::string begun = turn % 2 == 1 ? "Well, " : "";
+    if (!begun.empty())
+      request.conversation.messages.push_back({.role = text::Role::kAssistant, .content = begun, .partial = true});
     const auto tokens = backend->count_tokens(request);
     const Answer got = answer(*backend, request);
     ASSERT_EQ(got.usage.tokens_output, 24);
     EXPECT_EQ(got.usage.tokens_prompt, *tokens);
     odd += backend->tokenize(got.content, false)->size() != 24;
-    request.conversation.messages.push_back({.role = text::Role::kAssistant, .content = got.content});
+    if (!begun.empty()) request.conversation.messages.pop_back();
+    request.conversation.messages.push_back({.role = text::Role::kAssistant, .content = begun + got.content});
     request.conversation.messages.push_back({.role = text::Role::kUser, .content = "On"});
     // A user's turn and the end of the answer's come on top of it: <|im_end|> <|im_user|> user <|im_middle|> On
     // <|im_end|> <|im_assistant|> assistant <|im_middle|>.

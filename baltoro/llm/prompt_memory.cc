@@ -3,6 +3,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cstring>
 #include <span>
 #include <utility>
@@ -59,21 +60,47 @@ Status PromptMemory::open_disk(const LocalOptions& options, const Sha256Digest& 
 Result<RenderedPrompt> PromptMemory::render(const text::ChatFormat& format, const ChatRequest& request,
                                             text::RenderOptions options) const {
   RenderedPrompt prompt;
-  TurnLookup lookup(turns_, model_ + name_of(request.cache_scope));
+  TurnLookup lookup(turns_, tenant_of(request));
   if (turns_ != nullptr) options.sampled = &lookup;
   BALTORO_TRY(prompt.ids, format.render(request.conversation, options));
-  if (turns_ != nullptr) prompt.digest = lookup.prompt_digest(prompt.ids);
+  if (turns_ == nullptr) return prompt;
+  prompt.digest = lookup.prompt_digest(prompt.ids);
+  if (request.conversation.messages.back().partial) find_begun(format, request, options, prompt);
   return prompt;
 }
 
-std::function<void(const text::Message&, text::SampledTurn, bool)> PromptMemory::keeper(
-    std::shared_ptr<const text::ChatFormat> format, const Sha256Digest& prompt) const {
+// A history will show the whole answer, so it is kept under the prompt without its beginning, where the family's
+// template goes on from there.
+void PromptMemory::find_begun(const text::ChatFormat& format, const ChatRequest& request, text::RenderOptions options,
+                              RenderedPrompt& prompt) const {
+  text::Conversation front = request.conversation;
+  text::Message begun = std::move(front.messages.back());
+  front.messages.pop_back();
+  TurnLookup lookup(turns_, tenant_of(request));
+  options.sampled = &lookup;
+  const auto ids = format.render(front, options);
+  if (!ids.ok() || ids->size() > prompt.ids.size()) return;
+  const auto [end, rest] = std::mismatch(ids->begin(), ids->end(), prompt.ids.begin());
+  if (end != ids->end()) return;
+  prompt.digest = lookup.prompt_digest(*ids);
+  prompt.begun = std::move(begun);
+  prompt.begun_ids.assign(rest, prompt.ids.end());
+}
+
+std::string PromptMemory::tenant_of(const ChatRequest& request) const { return model_ + name_of(request.cache_scope); }
+
+std::function<void(text::Message, text::SampledTurn, bool)> PromptMemory::keeper(
+    std::shared_ptr<const text::ChatFormat> format, const RenderedPrompt& prompt) const {
   if (turns_ == nullptr) return nullptr;
-  return [store = turns_, log = log_, format = std::move(format), prompt](const text::Message& said,
-                                                                          text::SampledTurn turn, bool cut) {
+  return [store = turns_, log = log_, format = std::move(format), digest = prompt.digest, begun = prompt.begun,
+          begun_ids = prompt.begun_ids](text::Message said, text::SampledTurn turn, bool cut) {
     const auto end = format->end_of_turn(cut);
+    turn.tokens.insert(turn.tokens.begin(), begun_ids.begin(), begun_ids.end());
     turn.tokens.insert(turn.tokens.end(), end.begin(), end.end());
-    KeptTurn kept{.prompt = prompt,
+    turn.reasons |= !begun.reasoning.empty();
+    said.content.insert(0, begun.content);
+    said.reasoning.insert(0, begun.reasoning);
+    KeptTurn kept{.prompt = digest,
                   .visible = visible_digest(said),
                   .reasoning = reasoning_digest(said.reasoning),
                   .turn = std::move(turn)};

@@ -22,6 +22,9 @@ namespace baltoro::llm {
 struct RenderedPrompt {
   std::vector<std::int32_t> ids;
   Sha256Digest digest{};
+  // Of an answer that the prompt begins (a partial message): its text and tokens so far, which come behind `digest`.
+  text::Message begun = {};
+  std::vector<std::int32_t> begun_ids = {};
 };
 
 // Zero for the scope that all share; else a digest that no two scopes have in common.
@@ -43,11 +46,14 @@ class PromptMemory {
   Result<RenderedPrompt> render(const text::ChatFormat& format, const ChatRequest& request,
                                 text::RenderOptions options) const;
   // For AnswerStreamOptions::on_turn of an answer to that prompt; null where none are kept.
-  std::function<void(const text::Message&, text::SampledTurn, bool)> keeper(
-      std::shared_ptr<const text::ChatFormat> format, const Sha256Digest& prompt) const;
+  std::function<void(text::Message, text::SampledTurn, bool)> keeper(std::shared_ptr<const text::ChatFormat> format,
+                                                                     const RenderedPrompt& prompt) const;
   void add_metrics(BackendMetrics& metrics) const;
 
  private:
+  void find_begun(const text::ChatFormat& format, const ChatRequest& request, text::RenderOptions options,
+                  RenderedPrompt& prompt) const;
+  std::string tenant_of(const ChatRequest& request) const;
   Status open_disk(const LocalOptions& options, const Sha256Digest& identity, std::size_t kv_bytes);
 
   std::shared_ptr<TurnStore> turns_;                // null: none are kept
