@@ -7,16 +7,16 @@
 #include "baltoro/server/field_reader.h"
 #include "baltoro/server/openai_completions.h"
 #include "baltoro/server/openai_errors.h"
+#include "tests/fuzz/request_checks.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace baltoro;
   using namespace baltoro::server;
   const ApiLimits limits;
-  const auto body = parse_body({reinterpret_cast<const char*>(data), size}, limits);
+  const auto body = parse_body(fuzz_text(data, size), limits);
   const auto call = body.ok() ? parse_completion(*body, limits) : Result<CompletionCall>(body.error());
   if (!call.ok()) {
-    const Response response = openai_error_response(call.error());
-    BALTORO_CHECK(response.status == 400 && json::parse(response.body).ok(), "an error is JSON");
+    check_request_error(call.error(), openai_error_response(call.error()));
     return 0;
   }
   BALTORO_CHECK(!call->requests.empty() && call->requests.size() <= limits.max_prompts, "prompts in their limit");

@@ -5,9 +5,9 @@
 #include <string_view>
 
 #include "baltoro/base/check.h"
-#include "baltoro/base/utf8.h"
 #include "baltoro/server/anthropic_errors.h"
 #include "baltoro/server/anthropic_messages.h"
+#include "tests/fuzz/request_checks.h"
 
 namespace {
 
@@ -23,13 +23,6 @@ Result<MessagesCall> parse(const json::Value& body, const ApiLimits& limits, boo
   return parse_messages(body, {.limits = limits, .signer = signer(), .family = "k2-instruct", .counting = counting});
 }
 
-void check_error(const Error& error) {
-  BALTORO_CHECK(!error.message.empty() && error.message.size() < 2000, "an error says something short");
-  const Response response = anthropic_error_response(error, "req-1");
-  BALTORO_CHECK(response.status >= 400 && response.status < 500, "a bad request is the client's fault");
-  BALTORO_CHECK(json::parse(response.body).ok(), "an error is JSON");
-}
-
 void check_call(const MessagesCall& call, const ApiLimits& limits) {
   const llm::ChatRequest& request = call.request;
   BALTORO_CHECK(request.limits.n == 1, "one answer");
@@ -38,25 +31,13 @@ void check_call(const MessagesCall& call, const ApiLimits& limits) {
   BALTORO_CHECK(request.conversation.tools.size() <= limits.max_tools, "tools in their limit");
   const auto temperature = request.sampling.temperature.value_or(1);
   BALTORO_CHECK(temperature >= 0 && temperature <= 1, "temperature in its range");
+  check_texts(request.conversation);
   std::size_t open = 0;
   for (const text::Message& message : request.conversation.messages) {
-    BALTORO_CHECK(utf8_valid(message.content) && utf8_valid(message.reasoning), "texts are UTF-8");
     open += message.tool_calls.size();
     if (message.role != text::Role::kTool) continue;
     BALTORO_CHECK(message.tool_call_id && message.name && open > 0, "a result has its call");
     --open;
-  }
-}
-
-// Every event is a name and JSON of that type.
-void check_stream(std::string_view out) {
-  while (!out.empty()) {
-    BALTORO_CHECK(out.starts_with("event: "), "an event line");
-    const std::size_t line = out.find("\ndata: "), end = out.find("\n\n");
-    BALTORO_CHECK(line != std::string_view::npos && end != std::string_view::npos && line < end, "an event ends");
-    const auto body = json::parse(out.substr(line + 7, end - line - 7));
-    BALTORO_CHECK(body.ok() && body->find("type")->as_string() == out.substr(7, line - 7), "an event is JSON");
-    out.remove_prefix(end + 2);
   }
 }
 
@@ -92,20 +73,13 @@ void play_back(const llm::ChatRequest& request, const ApiLimits& limits) {
     whole->event(event, body);
     stream->event(event, events);
   };
-  std::int32_t index = 0;
-  for (const text::Message& message : request.conversation.messages) {
-    if (!message.reasoning.empty()) play({0, llm::ReasoningDelta{message.reasoning}});
-    if (!message.content.empty()) play({0, llm::ContentDelta{message.content}});
-    for (const text::ToolCall& call : message.tool_calls) {
-      play({0, llm::ToolCallBegin{index, call.id, call.name}});
-      play({0, llm::ToolCallArguments{index, call.arguments}});
-      play({0, llm::ToolCallEnd{index++}});
-    }
-  }
-  play({0, llm::Finished{}});
+  play_conversation(request.conversation, play);
   whole->end(body);
   stream->end(events);
-  check_stream(events);
+  check_events(events, [](std::string_view name, std::string_view data) {
+    const auto event = json::parse(data);
+    BALTORO_CHECK(event.ok() && event->find("type")->as_string() == name, "an event is JSON of its type");
+  });
   check_read_again(body, limits);
 }
 
@@ -113,15 +87,15 @@ void play_back(const llm::ChatRequest& request, const ApiLimits& limits) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const ApiLimits limits;
-  const auto body = parse_body({reinterpret_cast<const char*>(data), size}, limits);
+  const auto body = parse_body(fuzz_text(data, size), limits);
   if (!body.ok()) {
-    check_error(body.error());
+    check_request_error(body.error(), anthropic_error_response(body.error(), "req-1"));
     return 0;
   }
   for (const bool counting : {false, true}) {
     const auto call = parse(*body, limits, counting);
     if (!call.ok()) {
-      check_error(call.error());
+      check_request_error(call.error(), anthropic_error_response(call.error(), "req-1"));
       continue;
     }
     check_call(*call, limits);
