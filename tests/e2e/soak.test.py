@@ -175,20 +175,26 @@ async def slow_reader(port, until):
     body = json.dumps({"messages": [{"role": "user", "content": "Tell me all."}], "stream": True, "n": 8,
                        "ignore_eos": True, "max_tokens": 900, "logprobs": True, "top_logprobs": 20}).encode()
     loop = asyncio.get_running_loop()
-    while time.monotonic() < until:
+
+    def goes_on():  # on a slow machine the first cut may take longer than the rest
+        return time.monotonic() < (until if counts["slow_cut"] else until + 120)
+
+    while goes_on():
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.setblocking(False)
         try:
             await loop.sock_connect(sock, ("127.0.0.1", port))
             await loop.sock_sendall(sock, head(body))
-            while time.monotonic() < until:
+            while goes_on():
                 data = await asyncio.wait_for(loop.sock_recv(sock, 200), 120)
                 counts["slow_bytes"] += len(data)
                 if not data:
                     failures.append("a slow reader's answer ended as if it were whole")
                     break
                 await asyncio.sleep(1)
+                if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):  # what came before it may still be unread
+                    raise ConnectionError(error)
         except ConnectionError:
             counts["slow_cut"] += 1
         sock.close()
@@ -263,7 +269,8 @@ def main():
           f"{end['baltoro_preemptions_total']:.0f} preemptions; cached {end['baltoro_tokens_cached_total']:.0f} tokens")
     if code != 0:
         failures.append(f"exit status {code}")
-    if late - early > max(6 * mib, early * 0.02):
+    room = 6 * mib if SECONDS >= SHORT_RUN_SECONDS else 12 * mib  # a short run is still warming up
+    if late - early > max(room, early * 0.02):
         failures.append(f"memory grew by {(late - early) / mib:.1f} MiB")
     if not 1 <= counts["slow_cut"] <= cut:
         failures.append(f"the server cut {cut:.0f} slow readers, {counts['slow_cut']} noticed")
