@@ -136,8 +136,9 @@ const checks = {
     const [thought] = thoughts(first);
     assert.ok(thought.encrypted_content.length > 0);
     assert.ok(!thought.encrypted_content.includes(thought.content[0].text));
-    const count = async (reasoning) => {
-      const items = [...input, ...first.output.map((item) => (item.type === 'reasoning' ? reasoning : item)),
+    // With another call than the one sampled: a turn that the server knows is counted as it was, thoughts included.
+    const count = async (reasoning, call = { arguments: '{"key":"another"}' }) => {
+      const items = [...input, ...first.output.map((item) => (item.type === 'reasoning' ? reasoning : { ...item, ...call })),
         { type: 'function_call_output', call_id: first.output.at(-1).call_id, output: '{}' }];
       return (await client.responses.inputTokens.count({ model, input: items, tools })).input_tokens;
     };
@@ -147,6 +148,8 @@ const checks = {
     // Changed, or another's: left out, as if the client had dropped it.
     const without = await count({ ...sealed, encrypted_content: `${sealed.encrypted_content.slice(0, -8)}AAAAAAAA` });
     assert.ok(without < await count(sealed));
+    const damaged = { ...sealed, encrypted_content: 'AAAA' };
+    assert.equal(await count(damaged, {}), await count(plain, {}), 'a turn that was sampled here is known without its thoughts');
   },
   'stored: retrieve, list the input, go on, delete': async () => {
     const first = await create({ input: [{ role: 'user', content: 'Hello.' }], metadata: { a: 'b' } });
