@@ -4,12 +4,15 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <utility>
 
 namespace baltoro::text {
 namespace {
 
 constexpr std::string_view kFenceEnd = "\n```";
+constexpr std::uint32_t kIndexDigits = 10;  // of a call's number, at most
 
 Error lacks(std::string_view what) {
   return {Errc::kUnsupported,
@@ -61,6 +64,15 @@ Result<std::shared_ptr<const AnswerRules>> make_answer_rules(AnswerRules given) 
 AnswerGrammar::AnswerGrammar(std::shared_ptr<const AnswerRules> rules) : rules_(std::move(rules)) {
   bits_.resize(rules_->vocabulary->trie.text_tokens().size());
   if (rules_->syntax.in_reasoning && !rules_->syntax.think_as_text) phase_ = Phase::kThinking;
+  texts_.resize(rules_->tools.size());
+  for (std::size_t t = 0; t < texts_.size(); ++t)
+    texts_[t].reserve(std::max(rules_->spellings[t].before.size() + kIndexDigits, rules_->spellings[t].after.size()));
+  meant_.reserve(texts_.size());
+  if (rules_->content != nullptr) {
+    value_.emplace(rules_->vocabulary, rules_->content);
+  } else if (!rules_->tools.empty()) {
+    value_.emplace(rules_->vocabulary, rules_->tools.front().parameters);
+  }
 }
 
 std::uint32_t AnswerGrammar::least_tokens(const std::shared_ptr<const AnswerRules>& rules) {
@@ -74,6 +86,14 @@ std::uint32_t AnswerGrammar::least_tokens(const std::shared_ptr<const AnswerRule
 
 std::uint32_t AnswerGrammar::after_arguments() const { return rules_->closing_tokens.front() + 3U; }
 
+std::uint32_t AnswerGrammar::spelling_left(std::size_t tool, std::size_t at) const {
+  const AnswerRules::Spelling& spelling = rules_->spellings[tool];
+  if (phase_ == Phase::kName) return spelling.after_tokens[at];
+  const auto digits = static_cast<std::uint32_t>(index_digits_);
+  if (at <= spelling.before.size()) return spelling.before_tokens[at] + digits;
+  return digits - static_cast<std::uint32_t>(at - spelling.before.size());
+}
+
 std::uint32_t AnswerGrammar::after_spelling(std::size_t tool) const {
   const std::uint32_t arguments =
       add_costs(rules_->tools[tool].parameters->nodes[rules_->tools[tool].parameters->root].cost, after_arguments());
@@ -82,7 +102,6 @@ std::uint32_t AnswerGrammar::after_spelling(std::size_t tool) const {
 }
 
 std::uint32_t AnswerGrammar::call_cost() const {
-  constexpr std::uint32_t kIndexDigits = 10;
   std::uint32_t least = kNeverEnds;
   for (std::size_t t = 0; t < rules_->tools.size(); ++t) {
     const AnswerRules::Spelling& spelling = rules_->spellings[t];
@@ -166,7 +185,6 @@ void AnswerGrammar::fill_content(std::int64_t remaining) {
     return allow(rules_->syntax.section_begin);
   }
   if (rules_->content != nullptr) {
-    if (value_ == nullptr) value_ = std::make_unique<GrammarMatcher>(rules_->vocabulary, rules_->content);
     value_->fill(bits_, remaining - 2);  // this token and the stop token
     if (!begun_ && rules_->syntax.may_think && remaining > content_cost() + 1) allow(rules_->syntax.think_begin);
   } else {
@@ -218,7 +236,7 @@ void AnswerGrammar::fill_spelling(std::int64_t remaining) {
     const std::uint32_t after = after_spelling(tool);
     if (rest.empty()) allow(rules_->syntax.separator);
     rules_->vocabulary->trie.for_prefixes(rest, [&](std::size_t length, TokenId token) {
-      if (remaining - 1 >= add_costs(left_[tool][spelled_ + length], after)) allow(token);
+      if (remaining - 1 >= add_costs(spelling_left(tool, spelled_ + length), after)) allow(token);
     });
   }
 }
@@ -265,7 +283,7 @@ void AnswerGrammar::accept_bytes(std::string_view bytes) {
       phase_ = rules_->content != nullptr ? Phase::kJson : Phase::kText;
       [[fallthrough]];
     case Phase::kJson:
-      if (phase_ == Phase::kJson && value_ != nullptr) static_cast<void>(value_->accept(bytes));
+      if (phase_ == Phase::kJson) static_cast<void>(value_->accept(bytes));
       break;
     case Phase::kSection:
       phase_ = Phase::kNextCall;
@@ -296,16 +314,13 @@ void AnswerGrammar::accept_bytes(std::string_view bytes) {
 void AnswerGrammar::begin_head() {
   phase_ = Phase::kHead;
   spelled_ = 0;
-  texts_.clear();
-  left_.clear();
   meant_.clear();
-  const bool indexed = rules_->syntax.style == CallStyle::kKimi;
-  const std::string index = indexed ? fmt::format("{}", rules_->first_index + calls_) : std::string();
+  std::array<char, kIndexDigits> digits;
+  const auto end = std::to_chars(digits.begin(), digits.end(), rules_->first_index + calls_).ptr;
+  const std::string_view index(digits.begin(), rules_->syntax.style == CallStyle::kKimi ? end : digits.begin());
+  index_digits_ = index.size();
   for (std::uint32_t t = 0; t < rules_->tools.size(); ++t) {
-    texts_.push_back(rules_->spellings[t].before + index);
-    left_.push_back(rules_->spellings[t].before_tokens);
-    for (std::uint16_t& tokens : left_.back()) tokens = static_cast<std::uint16_t>(tokens + index.size());
-    for (std::size_t i = index.size(); i-- > 0;) left_.back().push_back(static_cast<std::uint16_t>(i));
+    texts_[t].assign(rules_->spellings[t].before).append(index);
     meant_.push_back(t);
   }
 }
@@ -322,10 +337,7 @@ void AnswerGrammar::begin_name() {
   std::erase_if(meant_, [&](std::uint32_t tool) { return texts_[tool].size() != spelled_; });
   phase_ = Phase::kName;
   spelled_ = 0;
-  for (const std::uint32_t tool : meant_) {
-    texts_[tool] = rules_->spellings[tool].after;
-    left_[tool] = rules_->spellings[tool].after_tokens;
-  }
+  for (const std::uint32_t tool : meant_) texts_[tool] = rules_->spellings[tool].after;
   begin_arguments();
 }
 
@@ -335,7 +347,7 @@ void AnswerGrammar::begin_arguments() {
       std::find_if(meant_.begin(), meant_.end(), [&](std::uint32_t tool) { return texts_[tool].size() == spelled_; });
   if (whole == meant_.end()) return;
   phase_ = Phase::kArguments;
-  value_ = std::make_unique<GrammarMatcher>(rules_->vocabulary, rules_->tools[*whole].parameters);
+  value_->restart(rules_->tools[*whole].parameters);
 }
 
 }  // namespace baltoro::text

@@ -53,7 +53,7 @@ Result<std::shared_ptr<const AnswerRules>> make_answer_rules(AnswerRules rules);
 // the tokens that remain, given least_tokens at the start.
 //   kMust: reasoning, then the section at once.   kMay: the section may open within reasoning or content.
 //   content: the JSON value in place of free text, from its first token on; a section may come instead (kMay).
-// Single thread.
+// Single thread. All memory is taken at the start, but for what nested values and masks not built ahead need.
 class AnswerGrammar {
  public:
   explicit AnswerGrammar(std::shared_ptr<const AnswerRules> rules);
@@ -89,9 +89,10 @@ class AnswerGrammar {
   void allow_stop();
   void allow_text();
   std::uint32_t content_cost() const;
-  std::uint32_t section_cost() const;  // section_begin to the stop token
-  std::uint32_t call_cost() const;     // the cheapest call, its markers included
-  std::uint32_t after_spelling(std::size_t candidate) const;
+  std::uint32_t section_cost() const;                                   // section_begin to the stop token
+  std::uint32_t call_cost() const;                                      // the cheapest call, its markers included
+  std::uint32_t spelling_left(std::size_t tool, std::size_t at) const;  // fewest tokens from texts_[tool][at] on
+  std::uint32_t after_spelling(std::size_t tool) const;
   std::uint32_t after_arguments() const;  // closing, call_end, section_end, stop
 
   void begin_head();
@@ -107,12 +108,12 @@ class AnswerGrammar {
   bool begun_ = false;        // a token has come
   std::int64_t thought_ = 0;  // tokens of reasoning
   std::int64_t calls_ = 0;    // ended ones
-  // A call's head or name being spelled: what is left of each tool's text, and which tools are still meant.
+  // A call's head or name being spelled: each tool's text, and which tools are still meant.
   std::vector<std::string> texts_;
-  std::vector<std::vector<std::uint16_t>> left_;  // [tool][position]: fewest tokens
   std::vector<std::uint32_t> meant_;
   std::size_t spelled_ = 0;
-  std::unique_ptr<GrammarMatcher> value_;  // arguments or content
+  std::size_t index_digits_ = 0;
+  std::optional<GrammarMatcher> value_;  // arguments or content; none where the rules have neither
 };
 
 }  // namespace baltoro::text

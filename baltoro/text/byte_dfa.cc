@@ -10,6 +10,8 @@
 namespace baltoro::text {
 namespace {
 
+constexpr std::size_t kManyBytes = 64;
+
 // Bytes from each state to the nearest accepting one.
 std::vector<std::uint32_t> distances(const ByteDfas::Draft& draft) {
   const std::size_t n = draft.states.size();
@@ -59,8 +61,16 @@ std::uint32_t ByteDfas::add(const Draft& draft) {
     }
     state.edges_end = static_cast<std::uint32_t>(edges_.size());
     states_.push_back(state);
+    states_.back().wide = bytes_from(static_cast<std::uint32_t>(states_.size() - 1)).count() > kManyBytes;
   }
   return start;
+}
+
+std::bitset<256> ByteDfas::bytes_from(std::uint32_t state) const {
+  std::bitset<256> bytes;
+  for (std::uint32_t i = states_[state].edges_begin; i < states_[state].edges_end; ++i)
+    for (unsigned byte = edges_[i].low; byte <= edges_[i].high; ++byte) bytes.set(byte);
+  return bytes;
 }
 
 std::uint32_t ByteDfas::add_literals(const std::vector<std::string>& texts, const TokenTrie& trie) {
@@ -99,6 +109,7 @@ void ByteDfas::cost_literals(std::uint32_t begin, const TokenTrie& trie) {
   };
   std::vector<Visit> open;
   for (auto s = static_cast<std::uint32_t>(states_.size()); s-- > begin;) {
+    states_[s].wide = false;           // one byte need not be nearer to the end
     if (states_[s].accepts) continue;  // cost 0
     open.assign(1, {0, static_cast<std::uint32_t>(nodes.size()), s});
     while (!open.empty()) {

@@ -3,6 +3,7 @@
 // literals). Inside text/ only.
 #pragma once
 
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -30,6 +31,7 @@ class ByteDfas {
     std::uint32_t edges_begin = 0, edges_end = 0;  // ascending, disjoint
     std::uint32_t cost = kNeverEnds;               // at most so many tokens from here to an accepting state
     bool accepts = false;
+    bool wide = false;  // most bytes lead on, each by itself nearer to an end
   };
 
   // One automaton before it is added: state 0 is its start.
@@ -61,6 +63,13 @@ class ByteDfas {
     return states_[state].accepts && states_[state].edges_begin == states_[state].edges_end;
   }
   std::uint32_t cost(std::uint32_t state) const { return states_[state].cost; }
+  bool wide(std::uint32_t state) const { return states_[state].wide; }
+  std::bitset<256> bytes_from(std::uint32_t state) const;
+  // Calls use(next state) for every edge.
+  template <typename Use>
+  void for_next(std::uint32_t state, const Use& use) const {
+    for (std::uint32_t i = states_[state].edges_begin; i < states_[state].edges_end; ++i) use(edges_[i].next);
+  }
   // Whether the whole text is accepted from `state`.
   bool matches(std::uint32_t state, std::string_view text) const;
   std::size_t size() const { return states_.size(); }

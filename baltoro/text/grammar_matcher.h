@@ -8,33 +8,25 @@
 #include <vector>
 
 #include "baltoro/text/grammar_states.h"
-#include "baltoro/text/mask_store.h"
+#include "baltoro/text/grammar_vocabulary.h"
 #include "baltoro/text/schema_graph.h"
-#include "baltoro/text/string_masks.h"
-#include "baltoro/text/token_trie.h"
+#include "baltoro/text/value_masks.h"
 
 namespace baltoro::text {
 
-// What all grammars of a vocabulary share.
-struct GrammarVocabulary {
-  TokenTrie trie;
-  StringMasks strings;
-  MaskStore masks{std::size_t{64} << 20};
-  std::shared_ptr<const Tokenizer> tokenizer;
-};
-// kUnsupported as TokenTrie::build.
-Result<std::shared_ptr<GrammarVocabulary>> make_grammar_vocabulary(std::shared_ptr<const Tokenizer> tokenizer);
-
 // One JSON value being written under a schema: compact JSON (no white space), members in any order, each name once.
-// The mask is exact but for names of members that no schema declares, where it may leave out tokens: after an allowed
-// token the value can still be ended within the budget. A budget at least cost() at
-// the start is met by every text that follows the masks. Single thread; copies are independent.
+// After an allowed token the value can still be ended within the budget, and a budget at least cost() at the start is
+// met by every text that follows the masks. The mask is exact but for what it leaves out: names of members that no
+// schema declares, where they may be taken or near the end of the budget; where over kMaxTops alternatives are possible
+// at once, what only the dearer ones of them allow; where over kMaxWide patterns are possible at once, longer tokens of
+// the others. Single thread.
 class GrammarMatcher {
  public:
   GrammarMatcher(std::shared_ptr<GrammarVocabulary> vocabulary, std::shared_ptr<const SchemaGraph> graph);
 
-  void restart();
-  // Sets the bits of the text tokens after which at most `budget` further tokens end the value.
+  void restart(std::shared_ptr<const SchemaGraph> graph);  // another value
+  // Sets the bits of the text tokens after which at most `budget` further tokens end the value. `allowed`: all zero.
+  // Where alternatives are too many, fewer of them are followed from here on.
   void fill(std::span<std::uint64_t> allowed, std::int64_t budget);
   // False when the bytes cannot come here; nothing may follow then.
   bool accept(std::string_view bytes);
@@ -43,34 +35,35 @@ class GrammarMatcher {
   std::uint32_t cost() const;  // at most so many tokens to the end
 
  private:
-  using Walk = std::vector<FrameId>;
-  bool cacheable(const Frame& frame) const;
-  MaskKey key_of(const Frame& frame) const;
-  std::uint32_t missing_characters(const Frame& frame) const;
-  std::shared_ptr<const MaskEntry> entry_of(const Frame& frame);
-  std::shared_ptr<const MaskEntry> build(Frame frame);
-  void build_from(std::uint32_t begin, std::uint32_t end, std::size_t tops_begin, std::size_t tops_end);
-  void add_exits(std::uint32_t node, std::size_t spelled);
-  void fill_entry(std::span<std::uint64_t> allowed, const Frame& frame, const MaskEntry& entry, std::int64_t budget);
-  void fill_exits(std::span<std::uint64_t> allowed, const MaskEntry& entry, std::uint32_t begin, std::uint32_t end,
-                  std::size_t tops_begin, std::size_t tops_end, std::int64_t budget, const Frame* name);
-  std::shared_ptr<const MaskEntry> name_entry(const Frame& frame);
-  void allow_exits(std::span<std::uint64_t> allowed, const MaskEntry& entry, const MaskEntry::Exit& exit,
-                   std::size_t spelled, const Frame* name);
+  // Which of the tokens that end a value may come: those that add so many characters, or close this name.
+  struct Ending {
+    std::uint32_t least = 0, most = 0xFFFFFFFF;
+    const Frame* name = nullptr;
+  };
+
+  std::size_t fill_tops(std::span<std::uint64_t> allowed, std::int64_t budget);
+  void fill_top(std::span<std::uint64_t> allowed, FrameId top, std::int64_t budget);
+  void fill_string(std::span<std::uint64_t> allowed, const Frame& frame, std::int64_t budget);
   void fill_name(std::span<std::uint64_t> allowed, FrameId id, std::int64_t budget);
+  void fill_bytes(std::span<std::uint64_t> allowed, FrameId id, std::int64_t budget);
+  void walk_from(std::span<std::uint64_t> allowed, std::span<const FrameId> tops, std::int64_t budget);
   void walk(std::span<std::uint64_t> allowed, std::uint32_t begin, std::uint32_t end, std::size_t tops_begin,
             std::size_t tops_end, std::int64_t budget);
-  bool try_bytes(FrameId from, std::string_view bytes, std::int64_t budget);
+  void fill_exits(std::span<std::uint64_t> allowed, const TokenExits& exits, FrameId after, std::int64_t budget,
+                  const Ending& ending);
+  void walk_exits(std::span<std::uint64_t> allowed, const TokenExits& exits, std::uint32_t begin, std::uint32_t end,
+                  std::size_t tops_begin, std::size_t tops_end, std::int64_t budget, const Ending& ending);
+  void allow_exits(std::span<std::uint64_t> allowed, const TokenExits& exits, const TokenExits::Node& node,
+                   const Ending& ending);
+  bool leads_on(FrameId from, std::uint8_t byte, std::int64_t budget);
   std::uint32_t cheapest(std::size_t begin, std::size_t end) const;
 
   std::shared_ptr<GrammarVocabulary> vocabulary_;
   std::shared_ptr<const SchemaGraph> graph_;
   GrammarStates states_;
-  std::vector<FrameId> tops_, next_;
-  Walk walk_, tried_;
-  // While an entry is built.
-  std::vector<std::pair<std::uint32_t, TokenId>> inside_;
-  std::vector<TokenExit> exits_;
+  ValueMasks masks_;
+  std::vector<FrameId> tops_, walk_;
+  std::vector<std::uint64_t> scratch_;  // a mask
 };
 
 }  // namespace baltoro::text

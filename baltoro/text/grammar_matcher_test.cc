@@ -3,35 +3,14 @@
 
 #include <gtest/gtest.h>
 
-#include <bit>
-#include <fstream>
 #include <random>
 #include <string>
 
+#include "baltoro/text/grammar_sample_test.h"
 #include "baltoro/text/schema_check_test.h"
-#include "baltoro/text/test_tokenizer.h"
 
 namespace baltoro::text {
 namespace {
-
-// Bytes, and some longer tokens of the kind that real vocabularies have.
-class SmallTokenizer final : public TestTokenizer {
- public:
-  SmallTokenizer() : TestTokenizer({"<|im_end|>"}) {}
-  std::string_view token_bytes(TokenId id) const override {
-    return id < 257 ? TestTokenizer::token_bytes(id) : std::string_view(kLong[static_cast<std::size_t>(id) - 257]);
-  }
-  bool is_special(TokenId id) const override { return id == 256; }
-  TokenId vocab_size() const override { return 257 + static_cast<TokenId>(std::size(kLong)); }
-
- private:
-  static constexpr std::string_view kLong[] = {
-      "\":",          "\",",          "\":\"", "\",\"",  "{\"",      "{}",    "[]",   "\"}",    "\"]",
-      "},",           "],",           "},{\"", "true",   "false",    "null",  "name", "\"name", "12",
-      "123",          "0.5",          "1e",    "-1",     "ab",       "abc",   "\\\"", "\\u00",  "\xE4\xB8",
-      "\xE4\xB8\xAD", "\xF0\x9F\x98", "  ",    "\"\"",   "\":{}",    "}}",    "]]",   "\\\\",   "val",
-      "value\":",     "a\":1,\"a\":", "a\":",  "\"a\":", "\"b\":\"", "2024-", "T1"};
-};
 
 std::shared_ptr<GrammarVocabulary> small_vocabulary() {
   static const auto vocabulary = *make_grammar_vocabulary(std::make_shared<SmallTokenizer>());
@@ -70,32 +49,6 @@ bool takes(const std::string& schema, const std::string& text, SchemaMode mode =
     if (!taken) return false;
   }
   return matcher.can_end();
-}
-
-// A text drawn at random from the masks. `tokens`: the budget, the end included.
-std::string sample(GrammarVocabulary& vocabulary, GrammarMatcher matcher, std::mt19937& rng, std::int64_t tokens,
-                   double stop_chance) {
-  std::vector<std::uint64_t> allowed((static_cast<std::size_t>(vocabulary.trie.vocab_size()) + 63) / 64);
-  std::string text;
-  for (; tokens > 0; --tokens) {
-    std::fill(allowed.begin(), allowed.end(), 0);
-    matcher.fill(allowed, tokens - 1);
-    std::vector<TokenId> choices;
-    for (std::size_t w = 0; w < allowed.size(); ++w)
-      for (std::uint64_t bits = allowed[w]; bits != 0; bits &= bits - 1)
-        choices.push_back(static_cast<TokenId>(w * 64 + static_cast<std::size_t>(std::countr_zero(bits))));
-    if (matcher.can_end() && (choices.empty() || std::bernoulli_distribution(stop_chance)(rng))) return text;
-    EXPECT_FALSE(choices.empty()) << "a dead end behind " << text;
-    if (choices.empty()) return text;
-    const TokenId token = choices[std::uniform_int_distribution<std::size_t>(0, choices.size() - 1)(rng)];
-    const std::string_view bytes = vocabulary.tokenizer->token_bytes(token);
-    text += bytes;
-    const bool taken = matcher.accept(bytes);
-    EXPECT_TRUE(taken) << "an allowed token was not taken: " << text;
-    if (!taken) return text;
-  }
-  EXPECT_TRUE(matcher.can_end()) << "the budget was not met: " << text;
-  return text;
 }
 
 void expect_samples_satisfy(const std::string& schema, const std::shared_ptr<GrammarVocabulary>& vocabulary,
@@ -209,6 +162,26 @@ TEST(GrammarMatcher, NestsBoundedlyAndStillEnds) {
   int depth = 0;
   while (matcher.accept("[") && depth < 200) ++depth;
   EXPECT_EQ(depth, kMaxValueDepth);
+}
+
+// Over kMaxTops alternatives, opened by one byte or by one in another: none of their masks leads to a dead end.
+TEST(GrammarMatcher, MoreAlternativesThanAreFollowedNeverEndInNothing) {
+  std::string arrays, objects, patterns;
+  for (int i = 0; i < 240; ++i) {
+    const std::string n = std::to_string(i), comma = i == 0 ? "" : ",";
+    arrays += comma + R"({"type":"array","items":{"$ref":"#/$defs/x"},"minItems":)" + std::to_string(i % 7) + "}";
+    objects += comma + R"({"type":"object","properties":{"p)" + n + R"(":{"$ref":"#/$defs/x"}},"required":["p)" + n +
+               R"("],"additionalProperties":)" + (i % 2 == 0 ? "false" : "true") + "}";
+    patterns += comma + R"({"type":"string","pattern":"^[^x]*)" + n + R"([^y]*$"})";
+  }
+  const auto recursive = [](const std::string& options) {
+    return R"({"$defs":{"x":{"anyOf":[{"type":"null"},)" + options + R"(]}},"$ref":"#/$defs/x"})";
+  };
+  for (const std::string& schema :
+       {recursive(arrays), recursive(objects), R"({"anyOf":[)" + patterns + "]}", recursive(arrays + "," + objects)}) {
+    expect_samples_satisfy(schema, small_vocabulary(), 40);
+    if (HasFailure()) return;
+  }
 }
 
 }  // namespace

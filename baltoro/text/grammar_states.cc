@@ -13,10 +13,14 @@ using Kind = Frame::Kind;
 using Phase = Frame::Phase;
 
 constexpr std::uint64_t kHashStart = 0xCBF29CE484222325;
-std::uint64_t hash_on(std::uint64_t hash, std::uint8_t byte) { return (hash ^ byte) * 0x100000001B3; }
+
+constexpr std::size_t kUsualFrames = 256;
+constexpr std::size_t kMaxSteps = 1024;  // alternatives that a byte opens before the cheapest are kept
 
 Kind frame_kind(SchemaNode::Kind kind) {
   switch (kind) {
+    case SchemaNode::Kind::kChoice:
+      return Kind::kChoice;
     case SchemaNode::Kind::kObject:
       return Kind::kObject;
     case SchemaNode::Kind::kArray:
@@ -24,7 +28,6 @@ Kind frame_kind(SchemaNode::Kind kind) {
     case SchemaNode::Kind::kString:
       return Kind::kString;
     case SchemaNode::Kind::kRegular:
-    case SchemaNode::Kind::kChoice:
       break;
   }
   return Kind::kRegular;
@@ -32,8 +35,8 @@ Kind frame_kind(SchemaNode::Kind kind) {
 
 }  // namespace
 
-GrammarStates::GrammarStates(const SchemaGraph& graph) : graph_(graph) {
-  frames_.reserve(1024);
+GrammarStates::GrammarStates(const SchemaGraph& graph) : graph_(&graph) {
+  frames_.reserve(kUsualFrames);
   frames_.emplace_back();
   names_.push_back({});
 }
@@ -44,25 +47,34 @@ FrameId GrammarStates::add(const Frame& frame) {
   return static_cast<FrameId>(frames_.size() - 1);
 }
 
+void GrammarStates::restart(const SchemaGraph& graph) {
+  graph_ = &graph;
+  most_tops = kMaxTops;
+  release({1, 1});
+}
+
 void GrammarStates::release(Mark mark) {
   frames_.resize(mark.frames);
   names_.resize(mark.names);
 }
 
 void GrammarStates::begin_value(NodeId node, FrameId parent, std::vector<FrameId>& out) {
-  const SchemaNode& n = graph_.nodes[node];
   const std::uint16_t depth = frames_[parent].depth;
-  const auto begin = [&](NodeId id) {
-    if (!fits(id, depth)) return;
-    const SchemaNode& option = graph_.nodes[id];
-    Frame frame{
-        .kind = frame_kind(option.kind), .depth = static_cast<std::uint16_t>(depth + 1), .node = id, .parent = parent};
-    frame.below = cost(parent);
-    frame.state = option.kind == SchemaNode::Kind::kRegular ? option.dfa : 0;
-    out.push_back(add(frame));
-  };
-  if (n.kind != SchemaNode::Kind::kChoice) return begin(node);
-  for (const NodeId option : n.children) begin(option);
+  if (!fits(node, depth)) return;
+  const SchemaNode& n = graph_->nodes[node];
+  Frame frame{
+      .kind = frame_kind(n.kind), .depth = static_cast<std::uint16_t>(depth + 1), .node = node, .parent = parent};
+  frame.below = cost(parent);
+  frame.state = n.kind == SchemaNode::Kind::kRegular ? n.dfa : 0;
+  out.push_back(add(frame));
+}
+
+void GrammarStates::advance(std::vector<FrameId>& tops, std::size_t begin, std::size_t end, std::uint8_t byte) {
+  const std::size_t most_steps = std::max(kMaxSteps, most_tops);
+  const std::size_t from = tops.size();
+  for (std::size_t t = begin; t < end && tops.size() - from < most_steps; ++t) step(tops[t], byte, tops);
+  widest = std::max(widest, tops.size() - from);
+  keep_cheapest(tops, from, most_tops);
 }
 
 void GrammarStates::step(FrameId from, std::uint8_t byte, std::vector<FrameId>& out) {
@@ -70,6 +82,8 @@ void GrammarStates::step(FrameId from, std::uint8_t byte, std::vector<FrameId>& 
   switch (frame.kind) {
     case Kind::kDone:
       return;
+    case Kind::kChoice:
+      return step_choice(frame, byte, out);
     case Kind::kRegular:
       return step_regular(frame, byte, out);
     case Kind::kString:
@@ -83,13 +97,26 @@ void GrammarStates::step(FrameId from, std::uint8_t byte, std::vector<FrameId>& 
   }
 }
 
+void GrammarStates::step_choice(const Frame& frame, std::uint8_t byte, std::vector<FrameId>& out) {
+  if (!graph_->nodes[frame.node].first.test(byte)) return;
+  for (const NodeId option : graph_->nodes[frame.node].children) {
+    const SchemaNode& node = graph_->nodes[option];
+    if (!node.first.test(byte) || !fits(option, static_cast<std::uint16_t>(frame.depth - 1))) continue;
+    Frame value = frame;
+    value.kind = frame_kind(node.kind);
+    value.node = option;
+    value.state = node.kind == SchemaNode::Kind::kRegular ? node.dfa : 0;
+    step(add(value), byte, out);
+  }
+}
+
 void GrammarStates::step_regular(const Frame& frame, std::uint8_t byte, std::vector<FrameId>& out) {
-  const std::uint32_t next = graph_.dfas.next(frame.state, byte);
+  const std::uint32_t next = graph_->dfas.next(frame.state, byte);
   if (next == kDeadState) {
-    if (graph_.dfas.accepts(frame.state)) step(frame.parent, byte, out);
+    if (graph_->dfas.accepts(frame.state)) step(frame.parent, byte, out);
     return;
   }
-  if (graph_.dfas.ends(next)) return out.push_back(frame.parent);
+  if (graph_->dfas.ends(next)) return out.push_back(frame.parent);
   Frame on = frame;
   on.state = next;
   on.phase = Phase::kInside;
@@ -97,7 +124,7 @@ void GrammarStates::step_regular(const Frame& frame, std::uint8_t byte, std::vec
 }
 
 void GrammarStates::step_string(const Frame& frame, std::uint8_t byte, std::vector<FrameId>& out) {
-  const SchemaNode& node = graph_.nodes[frame.node];
+  const SchemaNode& node = graph_->nodes[frame.node];
   Frame on = frame;
   if (frame.phase == Phase::kBefore) {
     if (byte != '"') return;
@@ -121,7 +148,7 @@ void GrammarStates::step_string(const Frame& frame, std::uint8_t byte, std::vect
 }
 
 void GrammarStates::step_array(const Frame& frame, std::uint8_t byte, std::vector<FrameId>& out) {
-  const SchemaNode& node = graph_.nodes[frame.node];
+  const SchemaNode& node = graph_->nodes[frame.node];
   Frame on = frame;
   if (frame.phase == Phase::kBefore) {
     if (byte != '[') return;
@@ -139,15 +166,14 @@ void GrammarStates::step_array(const Frame& frame, std::uint8_t byte, std::vecto
   if (node.most != SchemaNode::kNoMost || frame.count < matters) ++on.count;
   const FrameId around = add(on);
   if (frame.phase == Phase::kAfter) return begin_value(item, around, out);
-  const std::size_t begin = out.size();
   begin_value(item, around, out);
-  const std::size_t end = out.size();
-  for (std::size_t i = begin; i < end; ++i) step(out[i], byte, out);
-  out.erase(out.begin() + static_cast<std::ptrdiff_t>(begin), out.begin() + static_cast<std::ptrdiff_t>(end));
+  const FrameId first = out.back();
+  out.pop_back();
+  step(first, byte, out);
 }
 
 void GrammarStates::step_object(FrameId id, const Frame& frame, std::uint8_t byte, std::vector<FrameId>& out) {
-  const ObjectRules& rules = *graph_.nodes[frame.node].object;
+  const ObjectRules& rules = *graph_->nodes[frame.node].object;
   Frame on = frame;
   if (frame.phase == Phase::kBefore) {
     if (byte != '{') return;
@@ -186,7 +212,7 @@ void GrammarStates::step_name(const Frame& frame, std::uint8_t byte, std::vector
     return;
   }
   const bool escaped = frame.state == kEscapedName;
-  const ObjectRules& rules = *graph_.nodes[frame.node].object;
+  const ObjectRules& rules = *graph_->nodes[frame.node].object;
   const std::uint32_t child = frame.count == kOther ? 0 : name_child(rules, frame.count, byte);
   // Within an escape of a declared name a quote is a letter like others.
   if (byte == '"' && child == 0) return close_name(frame, out);
@@ -194,7 +220,7 @@ void GrammarStates::step_name(const Frame& frame, std::uint8_t byte, std::vector
   Frame on = frame;
   on.used = hash_on(frame.used, byte);
   const StringState next = escaped ? kNoState : next_in_string(static_cast<StringState>(frame.state), byte);
-  const bool other = !escaped && byte != '\\' && next != kNoState && others_allowed && other_possible(object);
+  const bool other = !escaped && byte != '\\' && next != kNoState && others_allowed(frame) && other_possible(object);
   const bool declared = child != 0 && any_selectable(object, rules.names[child]);
   if (!other && !declared) return;
   on.count = child != 0 ? child : kOther;
@@ -203,7 +229,7 @@ void GrammarStates::step_name(const Frame& frame, std::uint8_t byte, std::vector
 }
 
 void GrammarStates::close_name(const Frame& frame, std::vector<FrameId>& out) {
-  const ObjectRules& rules = *graph_.nodes[frame.node].object;
+  const ObjectRules& rules = *graph_->nodes[frame.node].object;
   const Frame& object = frames_[frame.parent];
   Frame on = frame;
   on.phase = Phase::kColon;
@@ -212,14 +238,15 @@ void GrammarStates::close_name(const Frame& frame, std::vector<FrameId>& out) {
     if (!selectable(object, static_cast<std::uint32_t>(property))) return;
     on.state = static_cast<std::uint32_t>(property);
   } else {
-    if (frame.state != kWhole || !others_allowed || !other_possible(object) || other_used(object, frame.used)) return;
+    if (frame.state != kWhole || !others_allowed(frame) || !other_possible(object) || other_used(object, frame.used))
+      return;
     on.state = kOther;
   }
   out.push_back(add(on));
 }
 
 void GrammarStates::begin_member(const Frame& frame, std::vector<FrameId>& out) {
-  const ObjectRules& rules = *graph_.nodes[frame.node].object;
+  const ObjectRules& rules = *graph_->nodes[frame.node].object;
   Frame object = frames_[frame.parent];
   object.phase = Phase::kAfter;
   NodeId value = rules.additional;
@@ -228,7 +255,7 @@ void GrammarStates::begin_member(const Frame& frame, std::vector<FrameId>& out) 
     object.others = static_cast<std::uint32_t>(names_.size() - 1);
   } else {
     const PropertyRule& rule = rules.properties[frame.state];
-    if (rule.required) object.count -= property_cost(graph_, rule);
+    if (rule.required) object.count -= property_cost(*graph_, rule);
     object.used = rules.ordered() ? frame.state + 1 : object.used | std::uint64_t{1} << frame.state;
     value = rule.value;
   }
@@ -236,21 +263,21 @@ void GrammarStates::begin_member(const Frame& frame, std::vector<FrameId>& out) 
 }
 
 bool GrammarStates::selectable(const Frame& object, std::uint32_t property) const {
-  const ObjectRules& rules = *graph_.nodes[object.node].object;
+  const ObjectRules& rules = *graph_->nodes[object.node].object;
   if (!fits(rules.properties[property].value, object.depth)) return false;
   if (!rules.ordered()) return (object.used >> property & 1) == 0;
   return property >= object.used && rules.required_after[object.used] == rules.required_after[property];
 }
 
 bool GrammarStates::any_selectable(const Frame& object, const NameNode& name) const {
-  const ObjectRules& rules = *graph_.nodes[object.node].object;
+  const ObjectRules& rules = *graph_->nodes[object.node].object;
   for (std::uint32_t i = name.low; i < name.high; ++i)
     if (selectable(object, rules.by_name[i])) return true;
   return false;
 }
 
 bool GrammarStates::other_possible(const Frame& object) const {
-  const ObjectRules& rules = *graph_.nodes[object.node].object;
+  const ObjectRules& rules = *graph_->nodes[object.node].object;
   return rules.additional != kNoNode && fits(rules.additional, object.depth) &&
          names_[object.others].number < kMaxOtherNames;
 }
@@ -267,127 +294,31 @@ bool GrammarStates::may_be_other(const Frame& name) const {
 
 std::uint32_t GrammarStates::other_name_cost(const Frame& name) const {
   const Frame& object = frames_[name.parent];
-  const std::uint32_t value = graph_.nodes[graph_.nodes[name.node].object->additional].cost;
+  const std::uint32_t value = graph_->nodes[graph_->nodes[name.node].object->additional].cost;
   return add_costs(2, add_costs(value, rest_cost(object, nullptr)));
 }
 
 bool GrammarStates::other_name_free(const Frame& name, std::string_view more) const {
+  const ObjectRules& rules = *graph_->nodes[name.node].object;
   std::uint64_t hash = name.used;
-  for (const char c : more) hash = hash_on(hash, static_cast<std::uint8_t>(c));
-  return !other_used(frames_[name.parent], hash);
-}
-
-// ---- costs
-
-bool GrammarStates::complete(FrameId id) const {
-  if (id == kFloor) return true;
-  const Frame& frame = frames_[id];
-  return frame.kind == Kind::kRegular && frame.parent == kFloor && graph_.dfas.accepts(frame.state);
-}
-
-std::uint32_t GrammarStates::total(const Frame& frame) const {
-  const SchemaNode& node = graph_.nodes[frame.node];
-  switch (frame.kind) {
-    case Kind::kDone:
-      return 0;
-    case Kind::kRegular:
-      return add_costs(frame.below, graph_.dfas.cost(frame.state));
-    case Kind::kString: {
-      if (frame.phase == Phase::kBefore) return add_costs(frame.below, node.cost);
-      const std::uint32_t partial = bytes_to_whole(static_cast<StringState>(frame.state));
-      const std::uint32_t have = frame.count + (partial > 0 ? 1 : 0);
-      return add_costs(frame.below, partial + 1 + std::min(node.least > have ? node.least - have : 0, kNeverEnds));
-    }
-    case Kind::kArray:
-      return add_costs(frame.below, array_cost(frame));
-    case Kind::kObject:
-      return add_costs(frame.below, object_cost(frame));
-    case Kind::kName:
-      return name_cost(frame);
+  std::uint32_t at = name.count;
+  for (const char c : more) {
+    hash = hash_on(hash, static_cast<std::uint8_t>(c));
+    const std::uint32_t child = at == kOther ? 0 : name_child(rules, at, static_cast<std::uint8_t>(c));
+    at = child == 0 ? kOther : child;
   }
-  return kNeverEnds;
+  const bool declared = at != kOther && rules.names[at].property >= 0;
+  return !declared && !other_used(frames_[name.parent], hash);
 }
 
-std::uint32_t GrammarStates::array_cost(const Frame& frame) const {
-  const SchemaNode& node = graph_.nodes[frame.node];
-  if (frame.phase == Phase::kBefore) return node.cost;
-  const std::uint32_t items = items_left_cost(graph_, node, frame.count);
-  return frame.phase == Phase::kFirst && items > 0 ? items : add_costs(items, 1);
-}
-
-// What follows a member: the required ones that are missing, the brace, what lies below.
-std::uint32_t GrammarStates::rest_cost(const Frame& object, const PropertyRule* taken) const {
-  std::uint32_t missing = object.phase == Phase::kBefore ? 0 : object.count;
-  if (taken != nullptr && taken->required) missing -= property_cost(graph_, *taken);
-  return add_costs(object.below, missing + 1);
-}
-
-std::uint32_t GrammarStates::object_cost(const Frame& frame) const {
-  const SchemaNode& node = graph_.nodes[frame.node];
-  if (frame.phase == Phase::kBefore) return node.cost;
-  if (frame.phase == Phase::kAfter) return frame.count + 1;
-  if (frame.count > 0) return frame.count;  // one comma less, a brace
-  if (frame.phase == Phase::kFirst) return 1;
-  std::uint32_t least = kNeverEnds;
-  const ObjectRules& rules = *node.object;
-  for (std::uint32_t p = 0; p < rules.properties.size(); ++p)
-    if (selectable(frame, p)) least = std::min(least, property_cost(graph_, rules.properties[p]));
-  // Name ("", or two letters to be distinct), quotes, colon, value, brace.
-  if (other_possible(frame)) least = std::min(least, add_costs(6, graph_.nodes[rules.additional].cost));
-  return least;
-}
-
-std::uint32_t GrammarStates::name_cost(const Frame& frame) const {
-  const ObjectRules& rules = *graph_.nodes[frame.node].object;
-  const Frame& object = frames_[frame.parent];
-  if (frame.phase == Phase::kColon) {
-    const PropertyRule* rule = frame.state == kOther ? nullptr : &rules.properties[frame.state];
-    const NodeId value = rule == nullptr ? rules.additional : rule->value;
-    return add_costs(add_costs(1, graph_.nodes[value].cost), rest_cost(object, rule));
-  }
-  std::uint32_t least = kNeverEnds;
-  if (frame.count != kOther) {
-    const NameNode& name = rules.names[frame.count];
-    for (std::uint32_t i = name.low; i < name.high; ++i) {
-      const std::uint32_t p = rules.by_name[i];
-      if (!selectable(object, p)) continue;
-      const PropertyRule& rule = rules.properties[p];
-      const std::uint32_t left = add_costs(rule.tokens_left[name.depth + 1], graph_.nodes[rule.value].cost);
-      least = std::min(least, add_costs(left, rest_cost(object, &rule)));
-    }
-  }
-  if (others_allowed && may_be_other(frame)) {
-    const std::uint32_t letters = frame.state == kWhole ? distinct_cost(frame, object)
-                                                        : bytes_to_whole(static_cast<StringState>(frame.state)) + 2;
-    const std::uint32_t left = add_costs(letters + 2, graph_.nodes[rules.additional].cost);
-    least = std::min(least, add_costs(left, rest_cost(object, nullptr)));
-  }
-  return least;
-}
-
-// How many letters make an additional member's name one that is not yet taken.
-std::uint32_t GrammarStates::distinct_cost(const Frame& name, const Frame& object) const {
-  const ObjectRules& rules = *graph_.nodes[name.node].object;
-  const bool declared = name.count != kOther && rules.names[name.count].property >= 0;
-  if (!declared && !other_used(object, name.used)) return 0;
-  for (std::uint8_t c = 'a'; c <= 'z'; ++c) {
-    const std::uint32_t child = name.count == kOther ? 0 : name_child(rules, name.count, c);
-    if (child != 0 && rules.names[child].property >= 0) continue;
-    if (!other_used(object, hash_on(name.used, c))) return 1;
-  }
-  return 2;
-}
-
-// ---- the arena
-
-void GrammarStates::limit(std::vector<FrameId>& tops, std::size_t from) const {
-  if (tops.size() - from <= kMaxTops) return;
+void GrammarStates::keep_cheapest(std::vector<FrameId>& tops, std::size_t from, std::size_t most) const {
+  if (tops.size() - from <= most) return;
   const auto begin = tops.begin() + static_cast<std::ptrdiff_t>(from);
-  std::nth_element(begin, begin + kMaxTops, tops.end(), [&](FrameId a, FrameId b) {
+  std::partial_sort(begin, begin + static_cast<std::ptrdiff_t>(most), tops.end(), [&](FrameId a, FrameId b) {
     const std::uint32_t left = cost(a), right = cost(b);
     return left != right ? left < right : a < b;
   });
-  tops.resize(from + kMaxTops);
+  tops.resize(from + most);
 }
 
 void GrammarStates::compact(std::vector<FrameId>& tops) {

@@ -3,15 +3,13 @@
 
 #include <algorithm>
 #include <functional>
+#include <utility>
 
 namespace baltoro::text {
 namespace {
 
-void set_bit(std::span<std::uint64_t> bits, TokenId id) {
-  bits[static_cast<std::size_t>(id) / 64] |= std::uint64_t{1} << (id % 64);
-}
-bool has_bit(std::span<const std::uint64_t> bits, TokenId id) {
-  return (bits[static_cast<std::size_t>(id) / 64] >> (id % 64) & 1) != 0;
+void clear_bit(std::span<std::uint64_t> bits, TokenId id) {
+  bits[static_cast<std::size_t>(id) / 64] &= ~(std::uint64_t{1} << (id % 64));
 }
 
 constexpr std::size_t kFewTokens = 2048;      // listed rather than kept as bits
@@ -31,17 +29,19 @@ void sort_by_cost(std::vector<std::pair<std::uint32_t, TokenId>>& tokens, std::u
   tokens.swap(sorted);
 }
 
-void index_exits(std::vector<TokenExit>& exits, MaskEntry& entry) {
+}  // namespace
+
+TokenExits::TokenExits(std::vector<TokenExit>& exits) {
   const auto before = [](const TokenExit& a, const TokenExit& b) {
     return a.spelling != b.spelling ? a.spelling < b.spelling : a.token < b.token;
   };
   if (!std::is_sorted(exits.begin(), exits.end(), before)) std::sort(exits.begin(), exits.end(), before);
   std::vector<std::uint32_t> path = {0};
-  entry.exits.push_back({.end = 0, .tokens_begin = 0, .tokens_end = 0, .byte = 0, .depth = 0});
+  nodes.push_back({.end = 0, .tokens_begin = 0, .tokens_end = 0, .byte = 0, .depth = 0});
   std::string_view previous;
   const auto close = [&](std::size_t depth) {
     while (path.size() > depth) {
-      entry.exits[path.back()].end = static_cast<std::uint32_t>(entry.exits.size());
+      nodes[path.back()].end = static_cast<std::uint32_t>(nodes.size());
       path.pop_back();
     }
   };
@@ -51,22 +51,25 @@ void index_exits(std::vector<TokenExit>& exits, MaskEntry& entry) {
         std::mismatch(previous.begin(), previous.end(), text.begin(), text.end()).first - previous.begin());
     close(common + 1);
     for (std::size_t i = common; i < text.size(); ++i) {
-      const auto tokens = static_cast<std::uint32_t>(entry.exit_tokens.size());
-      path.push_back(static_cast<std::uint32_t>(entry.exits.size()));
-      entry.exits.push_back({.end = 0,
-                             .tokens_begin = tokens,
-                             .tokens_end = tokens,
-                             .byte = static_cast<std::uint8_t>(text[i]),
-                             .depth = static_cast<std::uint16_t>(i + 1)});
+      const auto first = static_cast<std::uint32_t>(tokens.size());
+      path.push_back(static_cast<std::uint32_t>(nodes.size()));
+      nodes.push_back({.end = 0,
+                       .tokens_begin = first,
+                       .tokens_end = first,
+                       .byte = static_cast<std::uint8_t>(text[i]),
+                       .depth = static_cast<std::uint16_t>(i + 1)});
     }
-    entry.exit_tokens.push_back(exit.token);
-    entry.exits[path.back()].tokens_end = static_cast<std::uint32_t>(entry.exit_tokens.size());
+    tokens.push_back(exit.token);
+    characters.push_back(exit.characters);
+    nodes[path.back()].tokens_end = static_cast<std::uint32_t>(tokens.size());
     previous = text;
   }
   close(0);
 }
 
-}  // namespace
+std::size_t TokenExits::bytes() const {
+  return nodes.size() * sizeof(Node) + tokens.size() * (sizeof(TokenId) + sizeof(std::uint16_t));
+}
 
 std::shared_ptr<MaskEntry> make_mask_entry(std::vector<std::pair<std::uint32_t, TokenId>>& inside,
                                            std::vector<TokenExit>& exits, std::size_t words) {
@@ -80,70 +83,84 @@ std::shared_ptr<MaskEntry> make_mask_entry(std::vector<std::pair<std::uint32_t, 
     if (dense) entry->bits.resize(words);
     for (const auto& [cost, token] : inside) {
       if (dense) set_bit(entry->bits, token);
-      if (cost > entry->base_cost) {
-        entry->costly.emplace_back(cost, token);
-      } else if (!dense) {
-        entry->ids.push_back(token);
-      }
+      if (!dense && cost == entry->base_cost) entry->ids.push_back(token);
     }
-    sort_by_cost(entry->costly, entry->base_cost, entry->max_cost);
+    std::erase_if(inside, [&](const auto& token) { return token.first == entry->base_cost; });
+    sort_by_cost(inside, entry->base_cost, entry->max_cost);
+    entry->costly.reserve(inside.size());
+    for (const auto& [cost, token] : inside) {
+      entry->costly.push_back(token);
+      if (entry->costs.empty() || entry->costs.back().first != cost) entry->costs.emplace_back(cost, 0);
+      entry->costs.back().second = static_cast<std::uint32_t>(entry->costly.size());
+    }
   }
-  index_exits(exits, *entry);
+  entry->exits = TokenExits(exits);
   return entry;
 }
 
 std::size_t MaskEntry::bytes() const {
-  return sizeof *this + bits.size() * 8 + ids.size() * sizeof(TokenId) + costly.size() * 8 +
-         exits.size() * sizeof(Exit) + exit_tokens.size() * sizeof(TokenId);
+  return sizeof *this + bits.size() * 8 + ids.size() * sizeof(TokenId) + costly.size() * sizeof(TokenId) +
+         costs.size() * 8 + exits.bytes();
 }
 
-void MaskEntry::set_inside(std::span<std::uint64_t> allowed, std::uint32_t budget) const {
+void MaskEntry::set_inside(std::span<std::uint64_t> allowed, std::uint32_t budget,
+                           std::span<std::uint64_t> scratch) const {
   if (!any_inside || budget < base_cost) return;
-  // Tokens that cost too much, but that somebody else has allowed, stay so.
   std::size_t dear = 0;
-  while (dear < costly.size() && costly[dear].first > budget) ++dear;
+  for (std::size_t i = 0; i < costs.size() && costs[i].first > budget; ++i) dear = costs[i].second;
   if (!bits.empty()) {
-    if (dear == 0) {
-      for (std::size_t i = 0; i < bits.size(); ++i) allowed[i] |= bits[i];
-      return;
+    std::span<const std::uint64_t> cheap = bits;
+    if (dear > 0) {
+      std::copy(bits.begin(), bits.end(), scratch.begin());
+      for (std::size_t i = 0; i < dear; ++i) clear_bit(scratch, costly[i]);
+      cheap = scratch;
     }
-    std::vector<TokenId> gone;  // near the end of a budget only
-    for (std::size_t i = 0; i < dear; ++i)
-      if (!has_bit(allowed, costly[i].second)) gone.push_back(costly[i].second);
-    for (std::size_t i = 0; i < bits.size(); ++i) allowed[i] |= bits[i];
-    for (const TokenId id : gone) allowed[static_cast<std::size_t>(id) / 64] &= ~(std::uint64_t{1} << (id % 64));
+    for (std::size_t i = 0; i < bits.size(); ++i) allowed[i] |= cheap[i];
     return;
   }
   for (const TokenId id : ids) set_bit(allowed, id);  // those of base_cost
-  for (std::size_t i = dear; i < costly.size(); ++i) set_bit(allowed, costly[i].second);
+  for (std::size_t i = dear; i < costly.size(); ++i) set_bit(allowed, costly[i]);
 }
 
 std::size_t MaskStore::Hash::operator()(const MaskKey& key) const {
-  std::uint64_t hash = key.graph;
-  for (const std::uint64_t part : {key.kind, key.a, key.b, key.c})
-    hash = (hash ^ part) * 0x9E3779B97F4A7C15 + (hash >> 29);
-  return static_cast<std::size_t>(hash);
+  const std::uint64_t place = std::uint64_t{key.kind} << 32 | key.place;
+  return static_cast<std::size_t>((key.graph * 0x9E3779B97F4A7C15 ^ place) * 0xC2B2AE3D27D4EB4F >> 7);
 }
 
 std::shared_ptr<const MaskEntry> MaskStore::find(const MaskKey& key) {
+  Entries dropped;  // freed without the lock
   const std::lock_guard lock(mutex_);
-  const auto found = entries_.find(key);
-  return found == entries_.end() ? nullptr : found->second;
+  if (const auto found = entries_.find(key); found != entries_.end()) return found->second;
+  const auto found = old_.find(key);
+  if (found == old_.end()) return nullptr;
+  std::shared_ptr<const MaskEntry> entry = std::move(found->second);
+  old_.erase(found);
+  old_bytes_ -= entry->bytes();
+  dropped = add(key, entry);
+  return entry;
 }
 
 void MaskStore::keep(const MaskKey& key, std::shared_ptr<const MaskEntry> entry) {
+  Entries dropped;
   const std::lock_guard lock(mutex_);
-  if (bytes_ > max_bytes_) {
-    entries_.clear();
-    bytes_ = 0;
+  if (!entries_.contains(key)) dropped = add(key, std::move(entry));
+}
+
+// Returns what is dropped.
+MaskStore::Entries MaskStore::add(const MaskKey& key, std::shared_ptr<const MaskEntry> entry) {
+  Entries dropped;
+  if (bytes_ > max_bytes_ / 2) {
+    dropped = std::exchange(old_, std::exchange(entries_, {}));
+    old_bytes_ = std::exchange(bytes_, 0);
   }
   bytes_ += entry->bytes();
-  entries_.insert_or_assign(key, std::move(entry));
+  entries_.emplace(key, std::move(entry));
+  return dropped;
 }
 
 std::size_t MaskStore::bytes() const {
   const std::lock_guard lock(mutex_);
-  return bytes_;
+  return bytes_ + old_bytes_;
 }
 
 }  // namespace baltoro::text

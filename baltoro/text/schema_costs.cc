@@ -62,6 +62,26 @@ Cheapest cheapest(const SchemaGraph& graph, const SchemaNode& node) {
   return best;
 }
 
+// Of a choice: of its options that are no choices.
+std::bitset<256> first_bytes(const SchemaGraph& graph, const SchemaNode& node) {
+  std::bitset<256> bytes;
+  switch (node.kind) {
+    case Kind::kObject:
+      return bytes.set('{');
+    case Kind::kArray:
+      return bytes.set('[');
+    case Kind::kString:
+      return bytes.set('"');
+    case Kind::kRegular:
+      return graph.dfas.bytes_from(node.dfa);
+    case Kind::kChoice:
+      break;
+  }
+  for (const NodeId child : node.children)
+    if (graph.nodes[child].kind != Kind::kChoice) bytes |= first_bytes(graph, graph.nodes[child]);
+  return bytes;
+}
+
 // The options of a choice, those of choices within it included.
 void flatten(const SchemaGraph& graph, NodeId choice, std::vector<bool>& seen, std::vector<NodeId>& out) {
   std::vector<NodeId> open = {choice};
@@ -136,12 +156,14 @@ void settle_costs(SchemaGraph& graph) {
   }
   std::vector<std::vector<NodeId>> flat(graph.nodes.size());
   for (NodeId id = 0; id < graph.nodes.size(); ++id) {
+    if (graph.nodes[id].kind != Kind::kChoice) continue;
     std::vector<bool> seen(graph.nodes.size());
-    if (graph.nodes[id].kind == Kind::kChoice) flatten(graph, id, seen, flat[id]);
+    flatten(graph, id, seen, flat[id]);
   }
   for (NodeId id = 0; id < graph.nodes.size(); ++id) {
     SchemaNode& node = graph.nodes[id];
     if (node.kind == Kind::kChoice) node.children = std::move(flat[id]);
+    node.first = first_bytes(graph, node);
     if (node.object == nullptr) continue;
     ObjectRules& rules = *node.object;
     rules.required_after.assign(rules.properties.size() + 1, 0);

@@ -9,7 +9,7 @@ namespace baltoro::text {
 // Fills by_name and names.
 void index_names(ObjectRules& rules);
 
-// Computes every node's cost and height (least fixed point), makes choices flat and drops options that never end.
+// Computes every node's cost and height (least fixed point), makes choices flat, drops options that never end.
 void settle_costs(SchemaGraph& graph);
 
 // The cost of the items that an array still needs when it has `count`, a comma for each.

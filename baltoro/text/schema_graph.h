@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -53,6 +54,7 @@ struct SchemaNode {
   enum class Kind : std::uint8_t { kChoice, kObject, kArray, kString, kRegular } kind = Kind::kChoice;
   std::uint16_t height = 1;
   std::uint32_t cost = kNeverEnds;
+  std::bitset<256> first = {};              // bytes that it may begin with
   std::uint32_t dfa = kDeadState;           // kRegular: the start
   std::uint32_t least = 0, most = kNoMost;  // kString: code points; kArray: items
   static constexpr std::uint32_t kNoMost = 0xFFFFFFFF;
@@ -68,6 +70,8 @@ struct SchemaGraph {
   std::vector<SchemaNode> nodes;
   ByteDfas dfas;
   NodeId root = 0;
+  NodeId common_nodes = 0;  // these and the automata's first states are the same in every graph
+  std::uint32_t common_states = 0;
   std::vector<std::string> loosened;  // what is not enforced: "#/path: keyword"
 
   std::size_t bytes() const;
