@@ -8,55 +8,15 @@
 #include <string>
 
 #include "baltoro/base/utf8.h"
+#include "baltoro/text/code_point_set.h"
 
 namespace baltoro::text {
 namespace {
 
 constexpr int kMaxNesting = 64;
-constexpr std::uint32_t kLastCodePoint = 0x10FFFF;
 constexpr std::uint32_t kMaxCount = 100'000;
 
 using Kind = RegexNode::Kind;
-
-CodePointSet normalized(CodePointSet set) {
-  std::sort(set.begin(), set.end());
-  CodePointSet out;
-  for (const CodePointRange& range : set) {
-    if (!out.empty() && range.first <= out.back().second + 1) {
-      out.back().second = std::max(out.back().second, range.second);
-    } else {
-      out.push_back(range);
-    }
-  }
-  return out;
-}
-
-// Without the surrogates, which no UTF-8 text has.
-CodePointSet text_only(const CodePointSet& set) {
-  CodePointSet out;
-  for (const auto& [low, high] : set) {
-    if (low < 0xD800) out.emplace_back(low, std::min(high, 0xD7FFU));
-    if (high > 0xDFFF) out.emplace_back(std::max(low, 0xE000U), high);
-  }
-  return out;
-}
-
-CodePointSet complement(const CodePointSet& set) {
-  CodePointSet out;
-  std::uint32_t from = 0;
-  for (const auto& [low, high] : normalized(set)) {
-    if (low > from) out.emplace_back(from, low - 1);
-    from = high + 1;
-  }
-  if (from <= kLastCodePoint) out.emplace_back(from, kLastCodePoint);
-  return out;
-}
-
-const CodePointSet kDigits = {{'0', '9'}};
-const CodePointSet kWord = {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
-const CodePointSet kSpaces = {{9, 13},          {32, 32},         {0xA0, 0xA0},     {0x1680, 0x1680}, {0x2000, 0x200A},
-                              {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
-const CodePointSet kLineEnds = {{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}};
 
 RegexNode set_node(const CodePointSet& set) { return {.kind = Kind::kSet, .set = text_only(normalized(set))}; }
 RegexNode any_text() {

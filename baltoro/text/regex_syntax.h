@@ -4,19 +4,16 @@
 
 #include <cstdint>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "baltoro/base/result.h"
+#include "baltoro/text/code_point_set.h"
 
 namespace baltoro::text {
 
-using CodePointRange = std::pair<std::uint32_t, std::uint32_t>;  // inclusive
-using CodePointSet = std::vector<CodePointRange>;                // ascending, disjoint, no surrogates
-
 struct RegexNode {
   enum class Kind : std::uint8_t { kEmpty, kSet, kConcat, kAlternate, kRepeat } kind = Kind::kEmpty;
-  CodePointSet set = {};                 // kSet
+  CodePointSet set = {};                 // kSet: ascending, disjoint, no surrogates
   std::vector<RegexNode> children = {};  // kConcat, kAlternate; one of kRepeat
   std::uint32_t least = 0, most = 0;     // kRepeat; kNoLimit
 };

@@ -10,14 +10,12 @@
 #include <unordered_map>
 #include <utility>
 
-#include "baltoro/base/utf8.h"
 #include "baltoro/text/number_dfa.h"
-#include "baltoro/text/pattern_dfa.h"
 #include "baltoro/text/schema_costs.h"
 #include "baltoro/text/schema_graph.h"
+#include "baltoro/text/schema_leaves.h"
 #include "baltoro/text/schema_merge.h"
 #include "baltoro/text/schema_strict.h"
-#include "baltoro/text/string_formats.h"
 
 namespace baltoro::text {
 namespace {
@@ -30,33 +28,8 @@ using Kind = SchemaNode::Kind;
 constexpr std::size_t kMaxNesting = 64;            // of schemas while compiling
 constexpr std::size_t kMaxWorkBytes = 32'000'000;  // of schema text handled, merged copies included
 constexpr std::size_t kMaxDfaBytes = 8'000'000;
-constexpr std::size_t kMaxCostedLiterals = 200'000;  // bytes of enum texts
 
 std::string_view kTypes[] = {"object", "array", "string", "number", "integer", "boolean", "null"};
-
-// A count such as minLength: 1, or 1.0 as some write it.
-std::optional<std::uint32_t> count_of(const Value& schema, std::string_view key) {
-  const Value* value = schema.find(key);
-  if (value == nullptr || !value->is_number() || value->as_double() < 0) return std::nullopt;
-  return static_cast<std::uint32_t>(std::min(value->as_double(), 4e9));
-}
-
-std::size_t code_points(std::string_view text) {
-  return static_cast<std::size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
-}
-
-bool has_type(const Value& value, std::string_view type) {
-  if (type == "integer")
-    return value.is_integer() ||
-           (value.is_number() && value.as_double() == static_cast<double>(static_cast<std::int64_t>(
-                                                          std::clamp(value.as_double(), -9e18, 9e18))));
-  if (type == "number") return value.is_number();
-  if (type == "string") return value.is_string();
-  if (type == "boolean") return value.is_bool();
-  if (type == "null") return value.is_null();
-  return type == "object" ? value.is_object() : type == "array" && value.is_array();
-}
 
 // The type that an untyped schema's keywords speak of.
 std::string_view implied_type(const Value& schema) {
@@ -70,10 +43,10 @@ std::string_view implied_type(const Value& schema) {
   return {};
 }
 
-class Compiler {
+class Compiler : SchemaLeaves {
  public:
   Compiler(const Value& document, SchemaMode mode, const TokenTrie& trie)
-      : document_(document), strict_(mode == SchemaMode::kStrict), trie_(trie) {
+      : SchemaLeaves(mode, trie), document_(document) {
     add_any();
   }
 
@@ -92,23 +65,6 @@ class Compiler {
   }
 
  private:
-  Error wrong(std::string_view path, std::string_view what) const {
-    return {Errc::kInvalidArgument, fmt::format("[schema] {}: {}", path, what)};
-  }
-  // Strict: an error. Else a note, and the caller goes on without the keyword.
-  Status loosen(const std::string& path, std::string_view what) {
-    if (strict_) return wrong(path, fmt::format("{} cannot be enforced", what));
-    if (graph_.loosened.size() < 64) graph_.loosened.push_back(fmt::format("{}: {}", path, what));
-    return {};
-  }
-
-  NodeId add(SchemaNode node) {
-    graph_.nodes.push_back(std::move(node));
-    return static_cast<NodeId>(graph_.nodes.size() - 1);
-  }
-  NodeId regular(std::uint32_t dfa) { return add({.kind = Kind::kRegular, .dfa = dfa}); }
-  NodeId nothing() { return add({.kind = Kind::kChoice}); }
-
   void add_any() {
     any_ = add({.kind = Kind::kChoice});
     const NodeId string = add({.kind = Kind::kString});
@@ -120,6 +76,8 @@ class Compiler {
     graph_.nodes[any_object_].object->names.emplace_back();
     const NodeId array = add({.kind = Kind::kArray, .items = any_});
     graph_.nodes[any_].children = {string, number, word, any_object_, array};
+    graph_.common_nodes = static_cast<NodeId>(graph_.nodes.size());
+    graph_.common_states = static_cast<std::uint32_t>(graph_.dfas.size());
   }
 
   // The node of a schema: the same for the same text, which is what makes recursion finite.
@@ -258,138 +216,6 @@ class Compiler {
     return number(schema, type == "integer", path);
   }
 
-  Result<NodeId> literals(const std::vector<std::string>& texts) {
-    std::string key;
-    for (const std::string& text : texts) key += text + "\n";
-    const auto [found, added] = literals_.try_emplace(key, 0);
-    if (added) found->second = regular(graph_.dfas.add_literals(texts, trie_));
-    return found->second;
-  }
-
-  // enum and const: those values that fit the other keywords.
-  Result<NodeId> values_of(const Value& schema, const std::vector<std::string>& types, const std::string& path) {
-    Array values;
-    if (const Value* list = schema.find("enum"); list != nullptr) {
-      if (!list->is_array()) {
-        BALTORO_TRY_STATUS(loosen(path, "an enum that is no array"));
-        return any_;
-      }
-      values = list->as_array();
-    }
-    if (const Value* one = schema.find("const"); one != nullptr) {
-      const bool fits = schema.find("enum") == nullptr || std::find(values.begin(), values.end(), *one) != values.end();
-      values = fits ? Array{*one} : Array{};
-    }
-    std::vector<std::string> texts;
-    std::size_t bytes = 0;
-    for (const Value& value : values) {
-      if (!fits(value, schema, types)) continue;
-      texts.push_back(json::dump(value));
-      bytes += texts.back().size();
-    }
-    if (values.size() > kMaxEnumValues || bytes > kMaxCostedLiterals) {
-      BALTORO_TRY_STATUS(loosen(path, "an enum this large"));
-      return any_;
-    }
-    if (texts.empty()) return nothing();
-    return literals(texts);
-  }
-
-  bool fits(const Value& value, const Value& schema, const std::vector<std::string>& types) {
-    if (!types.empty() &&
-        std::none_of(types.begin(), types.end(), [&](const auto& type) { return has_type(value, type); }))
-      return false;
-    const auto bound = [&](const char* key, auto ok) {
-      const Value* limit = schema.find(key);
-      return limit == nullptr || !limit->is_number() || ok(limit->as_double());
-    };
-    if (value.is_number()) {
-      const double v = value.as_double();
-      return bound("minimum", [&](double b) { return v >= b; }) && bound("maximum", [&](double b) { return v <= b; }) &&
-             bound("exclusiveMinimum", [&](double b) { return v > b; }) &&
-             bound("exclusiveMaximum", [&](double b) { return v < b; });
-    }
-    if (value.is_string()) {
-      const auto length = static_cast<double>(code_points(value.as_string()));
-      if (!bound("minLength", [&](double b) { return length >= b; }) ||
-          !bound("maxLength", [&](double b) { return length <= b; }))
-        return false;
-      const Value* pattern = schema.find("pattern");
-      if (pattern == nullptr || !pattern->is_string()) return true;
-      const std::uint32_t dfa = pattern_dfa(pattern->as_string(), 0, kNoLimit);
-      return dfa == kDeadState || graph_.dfas.matches(dfa, json::dump(value));
-    }
-    return true;
-  }
-
-  // kDeadState: not to be had.
-  std::uint32_t pattern_dfa(const std::string& pattern, std::uint32_t least, std::uint32_t most) {
-    const std::string key = fmt::format("{}:{}:{}", least, most, pattern);
-    if (const auto known = patterns_.find(key); known != patterns_.end()) return known->second;
-    std::uint32_t dfa = kDeadState;
-    if (const auto tree = parse_pattern(pattern); tree.ok()) {
-      auto draft = pattern_draft(*tree, least, most);
-      // A shorter maximum is a stricter one: better than none.
-      for (const std::uint32_t more : {256U, 32U})
-        if (!draft.ok() && most != kNoLimit && most - least > more) draft = pattern_draft(*tree, least, least + more);
-      if (draft.ok()) dfa = graph_.dfas.add(*draft);
-    }
-    patterns_.emplace(key, dfa);
-    return dfa;
-  }
-
-  Result<NodeId> string(const Value& schema, const std::string& path) {
-    const std::uint32_t least = count_of(schema, "minLength").value_or(0);
-    const std::uint32_t most = count_of(schema, "maxLength").value_or(kNoLimit);
-    if (least > most) return nothing();
-    const Value* pattern = schema.find("pattern");
-    const Value* format = schema.find("format");
-    std::string wanted;
-    if (pattern != nullptr && pattern->is_string()) {
-      wanted = pattern->as_string();
-      if (format != nullptr) BALTORO_TRY_STATUS(loosen(path, "format beside a pattern"));
-    } else if (format != nullptr && format->is_string()) {
-      wanted = format_pattern(format->as_string());
-      if (wanted.empty()) BALTORO_TRY_STATUS(loosen(path, "this format"));
-    }
-    if (!wanted.empty()) {
-      const std::uint32_t dfa = pattern_dfa(wanted, least, most);
-      if (dfa != kDeadState) return regular(dfa);
-      BALTORO_TRY_STATUS(loosen(path, "this pattern"));
-    }
-    return add({.kind = Kind::kString, .least = least, .most = most});
-  }
-
-  Result<NodeId> number(const Value& schema, bool integer, const std::string& path) {
-    NumberBounds bounds{.integer = integer};
-    const auto take = [&](const char* key, bool exclusive, std::optional<DecimalBound>& bound, bool low) {
-      const Value* value = schema.find(key);
-      if (value == nullptr || !value->is_number()) return;
-      DecimalBound found = DecimalBound::parse(json::dump(*value), exclusive);
-      if (!bound || (low ? less(*bound, found) : less(found, *bound)) ||
-          (exclusive && !less(*bound, found) && !less(found, *bound)))
-        bound = std::move(found);
-    };
-    // Draft 4 says "exclusiveMinimum": true.
-    const auto flag = [&](const char* key) {
-      const Value* value = schema.find(key);
-      return value != nullptr && value->is_bool() && value->as_bool();
-    };
-    take("minimum", flag("exclusiveMinimum"), bounds.low, true);
-    take("exclusiveMinimum", true, bounds.low, true);
-    take("maximum", flag("exclusiveMaximum"), bounds.high, false);
-    take("exclusiveMaximum", true, bounds.high, false);
-    if (const Value* step = schema.find("multipleOf"); step != nullptr) {
-      if (*step == Value(1) || (step->is_number() && step->as_double() == 1.0)) {
-        bounds.integer = true;
-      } else {
-        BALTORO_TRY_STATUS(loosen(path, "multipleOf"));
-      }
-    }
-    const std::uint32_t dfa = graph_.dfas.add(number_draft(bounds));
-    return dfa == kDeadState ? nothing() : regular(dfa);
-  }
-
   Result<NodeId> array(const Value& schema, const std::string& path, std::size_t depth) {
     SchemaNode node{.kind = Kind::kArray, .least = count_of(schema, "minItems").value_or(0)};
     node.most = count_of(schema, "maxItems").value_or(SchemaNode::kNoMost);
@@ -477,13 +303,8 @@ class Compiler {
   }
 
   const Value& document_;
-  bool strict_;
-  const TokenTrie& trie_;
-  SchemaGraph graph_;
-  NodeId any_ = 0, any_object_ = 0;
+  NodeId any_object_ = 0;
   std::unordered_map<std::string, NodeId> known_;
-  std::map<std::string, NodeId> literals_;
-  std::map<std::string, std::uint32_t> patterns_;
   std::size_t work_ = 0;
 };
 
