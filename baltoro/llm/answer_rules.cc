@@ -7,11 +7,13 @@
 #include <utility>
 
 #include "baltoro/llm/request_checks.h"
+#include "baltoro/text/value_masks.h"
 
 namespace baltoro::llm {
 namespace {
 
 constexpr std::size_t kMaxKeptBytes = std::size_t{64} << 20;
+constexpr double kWarmSeconds = 0.25;  // of one request
 
 using Clock = std::chrono::steady_clock;
 std::int64_t nanoseconds_since(Clock::time_point start) {
@@ -71,7 +73,8 @@ AnswerRulesMaker::AnswerRulesMaker(std::shared_ptr<const text::Tokenizer> tokeni
 }
 
 Result<std::shared_ptr<const text::SchemaGraph>> AnswerRulesMaker::graph(const json::Value& schema,
-                                                                         text::SchemaMode mode, bool root_object) {
+                                                                         text::SchemaMode mode, bool root_object,
+                                                                         double& warm_seconds) {
   std::string key = fmt::format("{}{}{}", mode == text::SchemaMode::kStrict, root_object, json::dump(schema));
   {
     const std::lock_guard lock(mutex_);
@@ -83,6 +86,9 @@ Result<std::shared_ptr<const text::SchemaGraph>> AnswerRulesMaker::graph(const j
   }
   const auto start = Clock::now();
   BALTORO_TRY(auto graph, text::compile_schema(schema, mode, root_object, vocabulary_->trie));
+  const auto compiled = Clock::now();
+  if (warm_seconds > 0) text::warm_masks(*vocabulary_, *graph, {.seconds = warm_seconds});
+  warm_seconds -= static_cast<double>(nanoseconds_since(compiled)) * 1e-9;
   stats_->compiled.fetch_add(1, std::memory_order_relaxed);
   stats_->compile_ns.fetch_add(nanoseconds_since(start), std::memory_order_relaxed);
   const std::lock_guard lock(mutex_);
@@ -99,20 +105,20 @@ Result<std::shared_ptr<const text::SchemaGraph>> AnswerRulesMaker::graph(const j
   return graph;
 }
 
-Status AnswerRulesMaker::add_tools(const ChatRequest& request, text::AnswerRules& rules) {
+Status AnswerRulesMaker::add_tools(const ChatRequest& request, text::AnswerRules& rules, double& warm_seconds) {
   const auto& tools = request.conversation.tools;
   const bool must = request.tool_choice == ToolChoice::kRequired || request.tool_choice == ToolChoice::kNamed;
   if (must && tools.empty()) return invalid("tool_choice", "at least one tool needed for a call that is required");
   if (request.tool_choice == ToolChoice::kNone || tools.empty()) return {};
   for (std::size_t t = 0; t < tools.size(); ++t) {
     const std::string field = fmt::format("tools[{}].function.parameters", t);
-    auto made =
-        graph(parameters_of(tools[t]), tools[t].strict ? text::SchemaMode::kStrict : text::SchemaMode::kLoose, true);
+    auto made = graph(parameters_of(tools[t]), tools[t].strict ? text::SchemaMode::kStrict : text::SchemaMode::kLoose,
+                      true, warm_seconds);
     if (!made.ok()) return invalid(field, fmt::format("tool \"{}\": {}", tools[t].name, made.error().message));
     if (request.tool_choice == ToolChoice::kNamed && tools[t].name != request.tool_choice_name) continue;
     if (auto good = check_root_object(**made, tools[t], field); !good.ok()) {
       if (tools[t].strict) return good;
-      made = graph(json::Object{{"type", "object"}}, text::SchemaMode::kLoose, true);
+      made = graph(json::Object{{"type", "object"}}, text::SchemaMode::kLoose, true, warm_seconds);
     }
     rules.tools.push_back({.name = tools[t].name, .parameters = *std::move(made)});
   }
@@ -139,14 +145,15 @@ Result<std::shared_ptr<const text::AnswerRules>> AnswerRulesMaker::rules(const C
   text::AnswerRules rules{.vocabulary = vocabulary_, .syntax = format.answer_syntax(request.conversation, render)};
   rules.syntax.stop.insert(rules.syntax.stop.end(), eos.begin(), eos.end());
   rules.thinking_budget = request.thinking_budget;
-  BALTORO_TRY_STATUS(add_tools(request, rules));
+  double warm_seconds = kWarmSeconds;
+  BALTORO_TRY_STATUS(add_tools(request, rules, warm_seconds));
   if (wanted.kind != AnswerFormat::kText) {
     if (!request.conversation.messages.empty() && request.conversation.messages.back().partial)
       return invalid("response_format", "text needed beside a partial message, which begins the answer");
     const bool any_object = wanted.kind == AnswerFormat::kJsonObject;
-    auto made = any_object
-                    ? graph(json::Object{{"type", "object"}}, text::SchemaMode::kLoose, true)
-                    : graph(wanted.schema, wanted.strict ? text::SchemaMode::kStrict : text::SchemaMode::kLoose, false);
+    auto made = any_object ? graph(json::Object{{"type", "object"}}, text::SchemaMode::kLoose, true, warm_seconds)
+                           : graph(wanted.schema, wanted.strict ? text::SchemaMode::kStrict : text::SchemaMode::kLoose,
+                                   false, warm_seconds);
     if (!made.ok())
       return invalid("response_format.json_schema.schema",
                      fmt::format("\"{}\": {}", wanted.name, made.error().message));
@@ -156,9 +163,10 @@ Result<std::shared_ptr<const text::AnswerRules>> AnswerRulesMaker::rules(const C
 }
 
 std::function<std::unique_ptr<engine::TokenMask>(std::int32_t)> AnswerRulesMaker::masks(
-    std::shared_ptr<const text::AnswerRules> rules) {
-  return
-      [rules = std::move(rules), stats = stats_](std::int32_t) { return std::make_unique<AnswerMask>(rules, stats); };
+    const std::shared_ptr<const text::AnswerRules>& rules, std::int32_t n) const {
+  auto made = std::make_shared<std::vector<std::unique_ptr<engine::TokenMask>>>();
+  for (std::int32_t choice = 0; choice < n; ++choice) made->push_back(std::make_unique<AnswerMask>(rules, stats_));
+  return [made](std::int32_t choice) { return std::move((*made)[static_cast<std::size_t>(choice)]); };
 }
 
 }  // namespace baltoro::llm

@@ -25,8 +25,8 @@ struct GrammarStats {
   std::atomic<std::int64_t> compile_ns = 0, mask_ns = 0;
 };
 
-// Compiles schemas, keeps the compiled ones (least recently used go first, bounded in bytes), and makes masks. Any
-// thread: compiling happens on the caller's, never on the engine's.
+// Compiles schemas, builds their masks ahead, keeps the compiled ones (least recently used go first, bounded in bytes),
+// and makes masks. Any thread: all of that happens on the caller's, never on the engine's.
 class AnswerRulesMaker {
  public:
   // A vocabulary without all single bytes cannot be constrained: rules() then says so where a request needs it.
@@ -38,8 +38,9 @@ class AnswerRulesMaker {
   Result<std::shared_ptr<const text::AnswerRules>> rules(const ChatRequest& request, const text::ChatFormat& format,
                                                          const text::RenderOptions& render,
                                                          const std::vector<std::int32_t>& eos);
-  // One mask for each choice.
-  std::function<std::unique_ptr<engine::TokenMask>(std::int32_t)> masks(std::shared_ptr<const text::AnswerRules> rules);
+  // One mask for each of n choices, made here; each can be taken once.
+  std::function<std::unique_ptr<engine::TokenMask>(std::int32_t)> masks(
+      const std::shared_ptr<const text::AnswerRules>& rules, std::int32_t n) const;
 
   const GrammarStats& stats() const { return *stats_; }
 
@@ -49,9 +50,10 @@ class AnswerRulesMaker {
     std::shared_ptr<const text::SchemaGraph> graph;
     std::size_t bytes;
   };
+  // `warm_seconds`: that building masks ahead may take; what it took is taken off.
   Result<std::shared_ptr<const text::SchemaGraph>> graph(const json::Value& schema, text::SchemaMode mode,
-                                                         bool root_object);
-  Status add_tools(const ChatRequest& request, text::AnswerRules& rules);
+                                                         bool root_object, double& warm_seconds);
+  Status add_tools(const ChatRequest& request, text::AnswerRules& rules, double& warm_seconds);
 
   std::shared_ptr<text::GrammarVocabulary> vocabulary_;  // null: see error_
   Error error_;

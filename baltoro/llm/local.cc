@@ -204,7 +204,7 @@ Status LocalBackend::Impl::constrain(const ChatRequest& request, const text::Ren
     return invalid("max_tokens",
                    fmt::format("room for {} tokens needed for the shortest answer of the form asked for, got {}",
                                rules->least_tokens, work.max_tokens));
-  work.make_mask = rules_maker->masks(std::move(rules));
+  work.make_mask = rules_maker->masks(rules, work.n);
   return {};
 }
 
