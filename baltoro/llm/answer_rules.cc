@@ -3,6 +3,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -54,6 +55,12 @@ Status check_root_object(const text::SchemaGraph& graph, const text::Tool& tool,
   if (graph.nodes[graph.root].kind != text::SchemaNode::Kind::kObject && graph.nodes[graph.root].children.empty())
     return invalid(field, fmt::format("tool \"{}\": parameters that describe an object needed", tool.name));
   return {};
+}
+
+bool callable(const ChatRequest& request, const std::string& name) {
+  if (request.tool_choice == ToolChoice::kNamed && name != request.tool_choice_name) return false;
+  const auto& allowed = request.allowed_tools;
+  return allowed.empty() || std::find(allowed.begin(), allowed.end(), name) != allowed.end();
 }
 
 std::int64_t calls_in(const text::Conversation& conversation) {
@@ -115,7 +122,7 @@ Status AnswerRulesMaker::add_tools(const ChatRequest& request, text::AnswerRules
     auto made = graph(parameters_of(tools[t]), tools[t].strict ? text::SchemaMode::kStrict : text::SchemaMode::kLoose,
                       true, warm_seconds);
     if (!made.ok()) return invalid(field, fmt::format("tool \"{}\": {}", tools[t].name, made.error().message));
-    if (request.tool_choice == ToolChoice::kNamed && tools[t].name != request.tool_choice_name) continue;
+    if (!callable(request, tools[t].name)) continue;
     if (auto good = check_root_object(**made, tools[t], field); !good.ok()) {
       if (tools[t].strict) return good;
       made = graph(json::Object{{"type", "object"}}, text::SchemaMode::kLoose, true, warm_seconds);
@@ -124,7 +131,9 @@ Status AnswerRulesMaker::add_tools(const ChatRequest& request, text::AnswerRules
   }
   if (rules.tools.empty())
     return invalid("tool_choice",
-                   fmt::format("a declared tool needed, none is named \"{}\"", request.tool_choice_name));
+                   request.tool_choice == ToolChoice::kNamed
+                       ? fmt::format("a declared tool needed, none is named \"{}\"", request.tool_choice_name)
+                       : "at least one declared tool among the allowed ones needed");
   rules.calls = must ? text::Calls::kMust : text::Calls::kMay;
   rules.many_calls = request.parallel_tool_calls;
   rules.first_index = calls_in(request.conversation);

@@ -72,7 +72,8 @@ struct ChatRequest {
   Sampling sampling;
   Limits limits;
   ToolChoice tool_choice = ToolChoice::kAuto;
-  std::string tool_choice_name;  // kNamed
+  std::string tool_choice_name;            // kNamed
+  std::vector<std::string> allowed_tools;  // of those declared, the ones that may be called; empty: all
   bool parallel_tool_calls = true;
   std::optional<bool> thinking;    // absent: the family's default
   bool preserve_thinking = false;  // K2.5+: keep all reasoning of the history

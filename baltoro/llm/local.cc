@@ -140,7 +140,6 @@ void LocalBackend::Impl::start(std::unique_ptr<engine::ModelRunner> runner) {
 Result<text::RenderOptions> LocalBackend::Impl::prepare(ChatRequest& request) const {
   BALTORO_TRY_STATUS(check_chat(request));
   if (format == nullptr) return chat_error;
-  if (request.tool_choice == ToolChoice::kNone) request.conversation.tools.clear();
   if (!options.keep_volatile_headers) static_cast<void>(strip_volatile_headers(request.conversation));
   text::RenderOptions render;
   render.thinking = request.thinking;

@@ -64,12 +64,12 @@ struct LocalOptions {
 // token but the stop token, before the text it belongs to. usage.tokens_output counts every sampled token, the stop
 // token too. Every answer is decoded under rules (text/answer_grammar.h): control tokens come only where the family's
 // form has them, calls are of declared tools with arguments of their schema, content is JSON where the request says so,
-// and reasoning ends at its budget. tool_choice none declares no tools to the model; required and named begin with the
-// call, after reasoning; parallel_tool_calls false ends the answer after its first call. kInvalidArgument also for a
-// strict schema that cannot be enforced and for max_tokens that the shortest such answer may not fit. Completion: the
-// prompt as given, special strings as text (ids may be control tokens), without a chat format but with DeepSeek's BOS
-// in front of text. With echo and logprobs the prompt's own come first; the first token's is NaN. An empty answer
-// (max_tokens 0) is allowed with echo only.
+// and reasoning ends at its budget. tool_choice and allowed_tools change what can be written, never the prompt: with
+// none no call can begin; required and named begin with the call, after reasoning; parallel_tool_calls false ends the
+// answer after its first call. kInvalidArgument also for a strict schema that cannot be enforced and for max_tokens
+// that the shortest such answer may not fit. Completion: the prompt as given, special strings as text (ids may be
+// control tokens), without a chat format but with DeepSeek's BOS in front of text. With echo and logprobs the prompt's
+// own come first; the first token's is NaN. An empty answer (max_tokens 0) is allowed with echo only.
 class LocalBackend final : public Backend {
  public:
   // Opens weights, tokenizer and chat format and sets KV and scratch aside. The errors of open_weights, load_tokenizer

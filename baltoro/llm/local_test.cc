@@ -319,13 +319,26 @@ TEST_F(Local, EveryDeltaIsWholeCodePoints) {
   EXPECT_GT(deltas, 50);
 }
 
-TEST_F(Local, ToolChoiceNoneDeclaresNoTools) {
+TEST_F(Local, ToolChoiceNoneAndAllowedToolsKeepThePrompt) {
   ChatRequest request = ask("What is the value of HNZ?");
-  EXPECT_EQ(answer(request).finish, Finish::kToolCalls);
+  text::Tool other = request.conversation.tools[0];
+  other.name = "other";
+  other.declaration = *json::parse(R"({"type":"function","function":{"name":"other","parameters":{}}})");
+  request.conversation.tools.push_back(other);
+  request.limits.max_tokens = 60;
+  const Answer called = answer(request);
+  EXPECT_EQ(called.finish, Finish::kToolCalls);
   request.tool_choice = ToolChoice::kNone;
-  const Answer refused = answer(request);
-  EXPECT_EQ(refused.finish, Finish::kStop);
-  EXPECT_THAT(refused.content, HasSubstr("I have no tools here"));
+  const Answer none = answer(request);
+  EXPECT_TRUE(none.calls.empty());
+  EXPECT_EQ(none.usage.tokens_prompt, called.usage.tokens_prompt);
+  EXPECT_GE(none.usage.tokens_cached, called.usage.tokens_prompt - 1);
+  request.tool_choice = ToolChoice::kRequired;
+  request.allowed_tools = {"other"};
+  const Answer allowed = answer(request);
+  EXPECT_EQ(allowed.usage.tokens_prompt, called.usage.tokens_prompt);
+  ASSERT_FALSE(allowed.calls.empty());
+  for (const text::ToolCall& call : allowed.calls) EXPECT_EQ(call.name, "other");
 }
 
 TEST_F(Local, RequiredAndNamedCallsCome) {

@@ -127,7 +127,7 @@ void read_allowed(FieldReader& reader, ToolShape shape, llm::ChatRequest& reques
     if (!entry.ok()) reader.fail_with(entry.status().error());
   }
   if (!reader.ok()) return;
-  std::erase_if(request.conversation.tools, [&](const text::Tool& tool) { return !allowed.contains(tool.name); });
+  request.allowed_tools.assign(allowed.begin(), allowed.end());
   read_mode(reader, "mode", *mode, request);
 }
 

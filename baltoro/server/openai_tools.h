@@ -20,8 +20,7 @@ enum class ToolShape : std::uint8_t { kNested, kFlat };
 // tools of other types are left out, as they run on other servers. Errors stay in `reader`.
 std::vector<text::Tool> read_tools(FieldReader& reader, ToolShape shape, const ApiLimits& limits);
 
-// The member `tool_choice` for the tools that `request` holds: auto, none, required, a function, or allowed_tools,
-// which leaves the others out of the request.
+// The member `tool_choice` for the tools that `request` holds: auto, none, required, a function, or allowed_tools.
 void read_tool_choice(FieldReader& reader, ToolShape shape, llm::ChatRequest& request);
 
 }  // namespace baltoro::server

@@ -93,8 +93,8 @@ TEST(Responses, ReadsEverySetting) {
   EXPECT_EQ(request.response_format.name, "n");
   EXPECT_TRUE(request.response_format.strict);
   EXPECT_EQ(request.tool_choice, llm::ToolChoice::kRequired);
-  ASSERT_EQ(request.conversation.tools.size(), 1u);
-  EXPECT_EQ(request.conversation.tools[0].name, "g");
+  EXPECT_EQ(request.conversation.tools.size(), 2u);
+  EXPECT_EQ(request.allowed_tools, std::vector<std::string>{"g"});
   const auto named =
       parse(with(R"("tools":[{"type":"function","name":"f"}],"tool_choice":{"type":"function","name":"f"})"));
   EXPECT_EQ(named->request.tool_choice, llm::ToolChoice::kNamed);

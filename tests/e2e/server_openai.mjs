@@ -123,7 +123,11 @@ const checks = {
       messages: question, tools: [other, ...tools],
       tool_choice: { type: 'allowed_tools', allowed_tools: { mode: 'auto', tools: [{ type: 'function', function: { name: 'get' } }] } },
     });
-    assert.equal(narrowed.usage.prompt_tokens, asked.usage.prompt_tokens);
+    const all = await chat({ messages: question, tools: [other, ...tools] });
+    assert.equal(narrowed.usage.prompt_tokens, all.usage.prompt_tokens);  // a prefix stays a prefix
+    const none = await chat({ messages: question, tools: [other, ...tools], tool_choice: 'none', max_tokens: 20 });
+    assert.equal(none.usage.prompt_tokens, all.usage.prompt_tokens);
+    assert.equal(none.choices[0].message.tool_calls, undefined);
     const search = { type: 'builtin_function', function: { name: '$web_search' } };
     const call = { id: '$web_search:0', type: 'builtin_function', function: { name: '$web_search', arguments: '{"q":"x"}' } };
     const echoed = await chat({
