@@ -63,6 +63,24 @@ struct Recorder final : TokenSink {
   std::int64_t prefilled = 0, tokens_cached = 0, throw_at = -1, stop_at = -1;
 };
 
+// What may come depends on all tokens before, in their order, and on how many may follow.
+class HistoryMask final : public TokenMask {
+ public:
+  HistoryMask(std::int64_t vocab_size, std::int32_t choice)
+      : vocab_size_(static_cast<std::uint64_t>(vocab_size)), history_(static_cast<std::uint64_t>(choice)) {}
+  bool fill(std::span<std::uint64_t> allowed, std::int64_t remaining_tokens) override {
+    const std::uint64_t seen = history_ * 31 + static_cast<std::uint64_t>(remaining_tokens);
+    for (std::uint64_t id = 0; id < vocab_size_; ++id)
+      if (id == seen % vocab_size_ || ((seen ^ id) * 0x9E3779B97F4A7C15 >> 62) != 0)
+        allowed[id / 64] |= std::uint64_t{1} << (id % 64);
+    return true;
+  }
+  void accept(TokenId token) override { history_ = history_ * 0x100000001B3 + static_cast<std::uint64_t>(token) + 1; }
+
+ private:
+  std::uint64_t vocab_size_, history_;
+};
+
 // What the request gets by definition: no batch, no cache, no blocks.
 Choice alone(const Request& request, std::int32_t choice, const RequestLimits& limits, std::int64_t stop_at) {
   Choice result;
@@ -71,6 +89,7 @@ Choice alone(const Request& request, std::int32_t choice, const RequestLimits& l
   const auto prompt = static_cast<std::int64_t>(tokens.size());
   const std::int64_t most = std::min(request.max_tokens, limits.max_context_tokens - prompt);
   result.finish = FinishReason::kLength;
+  const auto mask = request.make_mask ? request.make_mask(choice) : nullptr;
   for (std::int64_t i = 0; i < most; ++i) {
     const auto logits = PrefixRunner::logits_after(tokens, limits.vocab_size);
     const TokenId token = *sampler.sample({.logits = logits,
@@ -78,7 +97,10 @@ Choice alone(const Request& request, std::int32_t choice, const RequestLimits& l
                                            .tokens_prompt = prompt,
                                            .params = request.sampling,
                                            .seed = *request.sampling.seed,
-                                           .choice = choice});
+                                           .choice = choice,
+                                           .mask = mask.get(),
+                                           .tokens_left = most - i});
+    if (mask != nullptr) mask->accept(token);
     const auto logprobs = *sampler.logprobs(logits, token, request.top_logprobs);
     tokens.push_back(token);
     result.tokens.push_back(token);
@@ -140,7 +162,7 @@ class World {
 
   EngineStats stats() const { return core_->stats(); }
   const PrefixRunnerLog& log() const { return log_; }
-  std::int64_t streams = 0, tokens = 0, partial = 0;
+  std::int64_t streams = 0, tokens = 0, partial = 0, masked = 0;
 
  private:
   struct Work {
@@ -184,6 +206,10 @@ class World {
     if (pick(0, 4) == 0) request.sampling.presence_penalty = fraction() - 0.5f;
     if (pick(0, 4) == 0) request.sampling.logit_bias = {{0, fraction() * 5}, {1, -100.0f}};
     if (pick(0, 2) == 0) request.stop_token_ids = random_tokens(1);
+    if (pick(0, 2) == 0)
+      request.make_mask = [size = model_.vocab_size](std::int32_t choice) {
+        return std::make_unique<HistoryMask>(size, choice);
+      };
     request.logprobs = pick(0, 3) == 0;
     request.top_logprobs = request.logprobs ? static_cast<std::int32_t>(pick(0, 5)) : 0;
     request.echo_logprobs = pick(0, 5) == 0;
@@ -239,6 +265,7 @@ class World {
       Choice want = alone(work.request, c, core_->limits(), work.recorder->stop_at);
       ASSERT_TRUE(got.ended);
       ++streams;
+      masked += work.request.make_mask != nullptr;
       if (c == 0) partial += work.recorder->tokens_cached % kBlockTokens != 0;
       tokens += std::ssize(got.tokens);
       const bool cut = got.finish == FinishReason::kCancelled || got.finish == FinishReason::kError;
@@ -284,7 +311,7 @@ class World {
 
 TEST(EngineProperty, RandomOperationsKeepEveryStreamAndInvariant) {
   std::int64_t streams = 0, tokens = 0, preemptions = 0, cached = 0, copies = 0, cancelled = 0, failed = 0,
-               submitted = 0, partial = 0, timed_out = 0;
+               submitted = 0, partial = 0, masked = 0, timed_out = 0;
   for (std::uint64_t seed = 1; seed <= 120; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     World world(seed);
@@ -301,6 +328,7 @@ TEST(EngineProperty, RandomOperationsKeepEveryStreamAndInvariant) {
     timed_out += stats.requests_timed_out;
     submitted += stats.requests_submitted;
     partial += world.partial;
+    masked += world.masked;
   }
   RecordProperty("requests", static_cast<int>(submitted));
   RecordProperty("streams", static_cast<int>(streams));
@@ -312,6 +340,7 @@ TEST(EngineProperty, RandomOperationsKeepEveryStreamAndInvariant) {
   EXPECT_GT(cached, 10'000);
   EXPECT_GT(copies, 1000);
   EXPECT_GT(partial, 500);
+  EXPECT_GT(masked, 500);
   EXPECT_GT(cancelled, 50);
   EXPECT_GT(failed, 50);
   EXPECT_GT(timed_out, 20);
