@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "baltoro/base/result.h"
@@ -56,6 +57,8 @@ Result<std::shared_ptr<const AnswerRules>> make_answer_rules(AnswerRules rules);
 // Single thread. All memory is taken at the start, but for what nested values and masks not built ahead need.
 class AnswerGrammar {
  public:
+  static constexpr std::string_view kFenceEnd = "\n```";  // kDeepSeekFenced: behind the arguments
+
   explicit AnswerGrammar(std::shared_ptr<const AnswerRules> rules);
 
   // Sets a bit for each token that may come next; `remaining`: tokens that may still be sampled, this one included.
