@@ -49,7 +49,7 @@ export async function startServer(baltoro, args, { log = [] } = {}) {
       if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
       const ended = once(child, 'exit');
       child.kill('SIGTERM');
-      const timer = setTimeout(() => child.kill('SIGKILL'), 40_000);
+      const timer = setTimeout(() => child.kill('SIGKILL'), 120_000);
       const [code] = await ended;
       clearTimeout(timer);
       return code;
