@@ -5,9 +5,7 @@
 #include <memory>
 
 #include "baltoro/base/json.h"
-#include "baltoro/llm/scripted.h"
-#include "baltoro/server/server.h"
-#include "baltoro/server/test_connection.h"
+#include "baltoro/server/test_server.h"
 
 namespace baltoro::server {
 namespace {
@@ -35,15 +33,9 @@ Result<std::vector<llm::Script>> author(const llm::ChatRequest& request) {
   return std::vector<llm::Script>{script};
 }
 
-class AnthropicApiTest : public ::testing::Test {
+class AnthropicApiTest : public ServerTest {
  protected:
-  AnthropicApiTest() : backend_({.chat = author}) {}
-
-  void start(ServerOptions options = {}) {
-    auto server = Server::start(std::move(options), backend_);
-    ASSERT_TRUE(server.ok()) << server.error().message;
-    server_ = *std::move(server);
-  }
+  AnthropicApiTest() : ServerTest(author) {}
 
   struct Answer {
     int status = 0;
@@ -57,35 +49,21 @@ class AnthropicApiTest : public ::testing::Test {
   };
 
   Answer exchange(const std::string& bytes, bool cut = false) {
-    TestConnection connection(server_->port());
-    connection.send(bytes);
-    if (cut) connection.shutdown_send();
-    std::string text = connection.read_answer();
-    if (text.find("Transfer-Encoding: chunked") != std::string::npos) text += connection.read_until("\r\n0\r\n\r\n");
-    const std::size_t end = text.find("\r\n\r\n");
-    if (end == std::string::npos) return {.status = 0, .head = text, .body = {}};
-    return {.status = std::stoi(text.substr(9, 3)), .head = text.substr(0, end), .body = text.substr(end + 4)};
+    const auto connection = connect();
+    connection->send(bytes);
+    if (cut) connection->shutdown_send();
+    const std::string text = whole_answer(*connection);
+    return {.status = status_of(text), .head = text.substr(0, text.find("\r\n\r\n")), .body = body_of(text)};
   }
-  static std::string post(const std::string& path, const std::string& body, const std::string& fields = {}) {
-    return "POST " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" + fields +
-           "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+  static std::string message_body(const std::string& text, const std::string& members = {}) {
+    return chat_body(text, R"(,"model":"scripted","max_tokens":100)" + members);
   }
-  static std::string get(const std::string& path, const std::string& fields = {}) {
-    return "GET " + path + " HTTP/1.1\r\nHost: localhost\r\n" + fields + "\r\n";
-  }
-  static std::string body_of(const std::string& text, const std::string& members = {}) {
-    return R"({"model":"scripted","max_tokens":100,"messages":[{"role":"user","content":")" + text + "\"}]" + members +
-           "}";
-  }
-
-  llm::ScriptedBackend backend_;
-  std::unique_ptr<Server> server_;
 };
 
 TEST_F(AnthropicApiTest, AnswersOnEveryPathOfAnthropicsClients) {
   start();
   for (const char* path : {"/v1/messages", "/v1/messages?beta=true", "/anthropic/v1/messages"}) {
-    const Answer answer = exchange(post(path, body_of("hello")));
+    const Answer answer = exchange(post(path, message_body("hello")));
     EXPECT_EQ(answer.status, 200) << answer.body;
     EXPECT_NE(answer.body.find(R"("content":[{"type":"text","text":"hello"}])"), std::string::npos) << answer.body;
     EXPECT_NE(answer.head.find("\r\nRequest-Id: req-"), std::string::npos) << answer.head;
@@ -98,7 +76,7 @@ TEST_F(AnthropicApiTest, AnswersOnEveryPathOfAnthropicsClients) {
 
 TEST_F(AnthropicApiTest, StreamsEvents) {
   start();
-  const Answer answer = exchange(post("/v1/messages", body_of("tool", R"(,"stream":true)")));
+  const Answer answer = exchange(post("/v1/messages", message_body("tool", R"(,"stream":true)")));
   EXPECT_EQ(answer.status, 200);
   EXPECT_NE(answer.head.find("Content-Type: text/event-stream"), std::string::npos);
   std::size_t at = 0;
@@ -126,7 +104,7 @@ TEST_F(AnthropicApiTest, TakesKeysInEitherHeader) {
   options.api.keys = KeySet({"k1"});
   start(std::move(options));
   const auto status = [&](const std::string& fields) {
-    return exchange(post("/v1/messages", body_of("x"), fields)).status;
+    return exchange(post("/v1/messages", message_body("x"), fields)).status;
   };
   EXPECT_EQ(status("x-api-key: k1\r\n"), 200);
   EXPECT_EQ(status("Authorization: Bearer k1\r\n"), 200);
@@ -134,9 +112,9 @@ TEST_F(AnthropicApiTest, TakesKeysInEitherHeader) {
   EXPECT_EQ(status("x-api-key: k2\r\nAuthorization: Bearer k1\r\n"), 401);
   EXPECT_EQ(status("Authorization: Bearer k\r\n"), 401);
   EXPECT_EQ(status(""), 401);
-  EXPECT_EQ(exchange(post("/v1/messages", body_of("x"))).type(), "authentication_error");
-  EXPECT_EQ(exchange(post("/v1/messages/count_tokens", body_of("x"))).status, 401);
-  EXPECT_EQ(exchange(post("/anthropic/v1/messages", body_of("x"))).status, 401);
+  EXPECT_EQ(exchange(post("/v1/messages", message_body("x"))).type(), "authentication_error");
+  EXPECT_EQ(exchange(post("/v1/messages/count_tokens", message_body("x"))).status, 401);
+  EXPECT_EQ(exchange(post("/anthropic/v1/messages", message_body("x"))).status, 401);
   EXPECT_EQ(exchange(get("/v1/models", "x-api-key: k1\r\n")).status, 200);
 }
 
@@ -145,7 +123,7 @@ TEST_F(AnthropicApiTest, AKeyIsOneTenantInEitherHeader) {
   options.api.keys = KeySet({"k1", "k2"});
   start(std::move(options));
   const auto content = [&](const std::string& fields) {
-    const Answer answer = exchange(post("/v1/messages", body_of("whose"), fields));
+    const Answer answer = exchange(post("/v1/messages", message_body("whose"), fields));
     const auto body = json::parse(answer.body);
     return body.ok() && answer.status == 200 ? json::dump(*body->find("content")) : "failed: " + answer.body;
   };
@@ -173,18 +151,18 @@ TEST_F(AnthropicApiTest, FailsInAnthropicsShape) {
   fails(sent(std::string("{\"a\":\"\xff\"}")), 400, "invalid_request_error");
   fails(sent(R"({"model":"scripted","model":"x"})"), 400, "invalid_request_error");
   fails(sent(R"({"model":"other","max_tokens":5,"messages":[{"role":"user","content":"x"}]})"), 404, "not_found_error");
-  fails(sent(body_of("busy")), 529, "overloaded_error");
-  fails(sent(body_of("broken")), 500, "api_error");
-  fails(sent(body_of("fail")), 529, "overloaded_error");
-  fails(sent(body_of(std::string(3000, 'x'))), 413, "request_too_large");
-  fails(post("/v1/messages", body_of("x"), "Content-Encoding: gzip\r\n"), 415, "invalid_request_error");
+  fails(sent(message_body("busy")), 529, "overloaded_error");
+  fails(sent(message_body("broken")), 500, "api_error");
+  fails(sent(message_body("fail")), 529, "overloaded_error");
+  fails(sent(message_body(std::string(3000, 'x'))), 413, "request_too_large");
+  fails(post("/v1/messages", message_body("x"), "Content-Encoding: gzip\r\n"), 415, "invalid_request_error");
   fails(get("/v1/messages"), 405, "invalid_request_error");
   fails(post("/v1/messages/batches", "{}"), 404, "not_found_error");
   fails(post("/v1/complete", "{}", "anthropic-version: 2023-06-01\r\n"), 404, "not_found_error");
   fails(post("/v1/messages", "{}", "Transfer-Encoding: chunked\r\n"), 400, "invalid_request_error");
   fails("POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{", 400, "invalid_request_error",
         true);
-  EXPECT_EQ(exchange(sent(body_of("broken"))).body.find("secret"), std::string::npos);
+  EXPECT_EQ(exchange(sent(message_body("broken"))).body.find("secret"), std::string::npos);
   // The others keep theirs.
   EXPECT_NE(exchange(post("/v1/chat/completions", "{")).body.find("\"param\""), std::string::npos);
   EXPECT_EQ(exchange(post("/v1/complete", "{}")).body.find("request_id"), std::string::npos);
@@ -193,7 +171,7 @@ TEST_F(AnthropicApiTest, FailsInAnthropicsShape) {
 
 TEST_F(AnthropicApiTest, AnErrorInsideAStreamIsAnEvent) {
   start();
-  const Answer answer = exchange(post("/v1/messages", body_of("fail", R"(,"stream":true)")));
+  const Answer answer = exchange(post("/v1/messages", message_body("fail", R"(,"stream":true)")));
   EXPECT_EQ(answer.status, 200);
   EXPECT_NE(answer.body.find("event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\""),
             std::string::npos)
@@ -205,7 +183,7 @@ TEST_F(AnthropicApiTest, KeepsAWaitingStreamAlive) {
   ServerOptions options;
   options.http.keep_alive_seconds = 0.1;
   start(std::move(options));
-  const Answer answer = exchange(post("/v1/messages", body_of("wait", R"(,"stream":true)")));
+  const Answer answer = exchange(post("/v1/messages", message_body("wait", R"(,"stream":true)")));
   EXPECT_NE(answer.body.find(": keep-alive\n\n"), std::string::npos) << answer.body;
   EXPECT_NE(answer.body.find("message_stop"), std::string::npos) << answer.body;
 }

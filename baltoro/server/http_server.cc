@@ -319,27 +319,56 @@ class Session final : public std::enable_shared_from_this<Session> {
         self->notify();
       });
     };
-    asio::post(shared_.work,
-               [self = shared_from_this(), request = std::move(parser_.request()), wake = std::move(wake)]() mutable {
-                 std::unique_ptr<Reply> reply = run_handler(*self, std::move(request), std::move(wake));
-                 auto& io = self->shared_.io;
-                 asio::post(io, [self = std::move(self), reply = std::move(reply)]() mutable {
-                   self->account(0);
-                   self->reply_ = std::move(reply);
-                   self->handled_ = true;
-                   self->notify();
-                 });
-               });
+    auto job = std::make_shared<Job>(shared_from_this(), std::move(parser_.request()), std::move(wake));
+    asio::post(shared_.work, [job = std::move(job)] {
+      job->reply = run_handler(*job);
+      hand_back(job);
+    });
   }
 
-  static std::unique_ptr<Reply> run_handler(const Session& self, Request request, std::function<void()> wake) {
-    Handler& handler = self.shared_.handler;
+  // A request on its way to the handler and back.
+  struct Job {
+    Job(std::shared_ptr<Session> owner, Request what, std::function<void()> waker)
+        : session(std::move(owner)), request(std::move(what)), wake(std::move(waker)) {}
+    std::shared_ptr<Session> session;  // let go on the I/O thread only
+    Request request;
+    std::function<void()> wake;
+    std::unique_ptr<Reply> reply = nullptr;  // null: there was no memory even for an error
+  };
+
+  static std::unique_ptr<Reply> run_handler(Job& job) noexcept {
+    Handler& handler = job.session->shared_.handler;
+    const auto refusal = [&](int status, const char* message) -> std::unique_ptr<Reply> {
+      try {
+        return make_reply(handler.protocol_error(job.session->head_, status, message));
+      } catch (...) {
+        return nullptr;
+      }
+    };
     try {
-      return handler.handle(std::move(request), std::move(wake));
+      return handler.handle(std::move(job.request), std::move(job.wake));
     } catch (const std::bad_alloc&) {
-      return make_reply(handler.protocol_error(self.head_, 503, "out of memory for this request"));
+      return refusal(503, "out of memory for this request");
     } catch (...) {
-      return make_reply(handler.protocol_error(self.head_, 500, "internal error"));
+      return refusal(500, "internal error");
+    }
+  }
+
+  // The session waits for this alone: where there is no memory to post it, it is tried until there is.
+  static void hand_back(const std::shared_ptr<Job>& job) noexcept {
+    auto& io = job->session->shared_.io;
+    while (true) {
+      try {
+        return asio::post(io, [job] {
+          const auto self = std::move(job->session);
+          self->account(0);
+          self->reply_ = std::move(job->reply);
+          self->handled_ = true;
+          self->notify();
+        });
+      } catch (const std::bad_alloc&) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
     }
   }
 
@@ -349,11 +378,11 @@ class Session final : public std::enable_shared_from_this<Session> {
     watching_ = ++watch_number_;
     asio::co_spawn(shared_.io, watch(shared_from_this(), watching_), asio::detached);
     while (!handled_) (void)co_await wait_wake(Time::max());
-    Outcome outcome = co_await poll_out(keep_alive);
+    const Outcome outcome = reply_ ? co_await poll_out(keep_alive) : Outcome{.status = 503, .again = false};
     watching_ = 0;
     error_code ignored;
     socket_.cancel(ignored);
-    finish(outcome.status, reply_->log_fields());
+    finish(outcome.status, reply_ ? reply_->log_fields() : LogFields{});
     reply_.reset();
     co_return outcome.again && !shared_.draining;
   }
@@ -600,10 +629,10 @@ struct HttpServer::Impl {
     asio::co_spawn(shared.io, accept_all(acceptor, shared), asio::detached);
     port = acceptor.local_endpoint(code).port();
     for (int i = 0; i < std::max(1, shared.options.worker_threads); ++i) {
-      BALTORO_TRY(std::thread worker, start_quiet_thread([this] { shared.work.run(); }));
+      BALTORO_TRY(std::thread worker, start_quiet_thread([this] { run(shared.work); }));
       workers.push_back(std::move(worker));
     }
-    BALTORO_TRY(thread, start_quiet_thread([this] { run_io(); }));
+    BALTORO_TRY(thread, start_quiet_thread([this] { run(shared.io); }));
     return {};
   }
 
@@ -614,10 +643,10 @@ struct HttpServer::Impl {
   }
 
   // A callback that runs out of memory loses its own work only.
-  void run_io() {
-    while (!shared.io.stopped()) {
+  static void run(asio::io_context& context) {
+    while (!context.stopped()) {
       try {
-        shared.io.run();
+        context.run();
       } catch (const std::exception& thrown) {
         std::fprintf(stderr, "[server] %s\n", thrown.what());
       }

@@ -4,15 +4,16 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <mutex>
+#include <new>
+#include <stdexcept>
 #include <thread>
 
 #include "baltoro/base/json.h"
-#include "baltoro/llm/scripted.h"
-#include "baltoro/server/server.h"
-#include "baltoro/server/test_connection.h"
+#include "baltoro/server/test_server.h"
 
 namespace baltoro::server {
 namespace {
@@ -54,75 +55,16 @@ Result<std::vector<llm::Script>> completion_author(const llm::CompletionRequest&
   return std::vector<llm::Script>{llm::script_content(text == nullptr ? "ids" : *text)};
 }
 
-class HttpServerTest : public ::testing::Test {
+class HttpServerTest : public ServerTest {
  protected:
-  HttpServerTest() : backend_({.chat = author, .complete = completion_author}) {}
+  HttpServerTest() : ServerTest(author, completion_author) {}
 
-  // Starts with short limits so that the tests of timeouts are quick.
-  void start(ServerOptions options = {}) {
-    options.api.log = [this](std::string_view line) {
-      const std::lock_guard lock(mutex_);
-      log_.emplace_back(line);
-    };
-    auto server = Server::start(std::move(options), backend_);
-    ASSERT_TRUE(server.ok()) << server.error().message;
-    server_ = *std::move(server);
-  }
-
-  std::unique_ptr<TestConnection> connect() { return std::make_unique<TestConnection>(server_->port()); }
-
-  static std::string post(const std::string& path, const std::string& body, const std::string& fields = {}) {
-    return "POST " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" + fields +
-           "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
-  }
-  static std::string get(const std::string& path, const std::string& fields = {}) {
-    return "GET " + path + " HTTP/1.1\r\nHost: localhost\r\n" + fields + "\r\n";
-  }
-  static std::string chat_body(const std::string& text, const std::string& members = {}) {
-    return R"({"messages":[{"role":"user","content":")" + text + "\"}]" + members + "}";
-  }
-  static std::string chat(const std::string& text, const std::string& members = {}) {
-    return post("/v1/chat/completions", chat_body(text, members));
-  }
-
-  // Sends one request on a connection of its own and returns the whole answer.
-  std::string exchange(const std::string& bytes) {
-    const auto connection = connect();
-    connection->send(bytes);
-    std::string answer = connection->read_answer();
-    if (answer.find("Transfer-Encoding: chunked") != std::string::npos)
-      answer += connection->read_until("\r\n0\r\n\r\n");
-    return answer;
-  }
-  // The same for a request that stops in the middle: the sending half is closed behind it.
+  // A request that stops in the middle: the sending half is closed behind it.
   std::string exchange_cut(const std::string& bytes) {
     const auto connection = connect();
     connection->send(bytes);
     connection->shutdown_send();
     return connection->read_all();
-  }
-
-  static int status_of(const std::string& answer) {
-    return answer.starts_with("HTTP/1.1 ") ? std::stoi(answer.substr(9, 3)) : 0;
-  }
-
-  double backend_metric(const std::string& name) {
-    for (const auto& [key, value] : backend_.metrics()) {
-      if (key == name) return value;
-    }
-    return -1;
-  }
-  bool wait_for(const std::string& name, double value, double seconds = 5) {
-    const auto end = Clock::now() + std::chrono::duration<double>(seconds);
-    while (Clock::now() < end) {
-      if (backend_metric(name) == value) return true;
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    }
-    return false;
-  }
-  std::vector<std::string> log() {
-    const std::lock_guard lock(mutex_);
-    return log_;
   }
 
   // The text of a chunked SSE answer, put together from its deltas; the whole must end with [DONE].
@@ -144,11 +86,6 @@ class HttpServerTest : public ::testing::Test {
     }
     return done ? out : "no end: " + out;
   }
-
-  std::mutex mutex_;
-  std::vector<std::string> log_;
-  llm::ScriptedBackend backend_;
-  std::unique_ptr<Server> server_;
 };
 
 TEST_F(HttpServerTest, AnswersChatWhole) {
@@ -558,6 +495,38 @@ TEST(HttpServer, SaysWhyItCannotListen) {
   ServerOptions nowhere;
   nowhere.http.host = "no such host";
   EXPECT_FALSE(Server::start(nowhere, backend).ok());
+}
+
+// Where there is not even memory for an error, the connection ends and the server goes on.
+TEST(HttpServer, AHandlerThatThrowsCostsItsRequest) {
+  class Thrower final : public Handler {
+   public:
+    std::optional<Response> reject_early(const Request&) override { return {}; }
+    std::unique_ptr<Reply> handle(Request request, std::function<void()>) override {
+      if (request.path == "/logic") throw std::logic_error("a bug");
+      if (request.path != "/fine") throw std::bad_alloc();
+      return make_reply({.body = "fine"});
+    }
+    Response protocol_error(const Request& head, int status, std::string_view message) override {
+      if (head.path == "/worse") throw std::bad_alloc();
+      return {.status = status, .body = std::string(message)};
+    }
+    void ended(const Request&, const Ended& how) override { last_status = how.status; }
+    std::atomic<int> last_status = 0;
+  } handler;
+  const auto server = *HttpServer::listen({}, handler);
+  const auto answer = [&](const std::string& path) {
+    TestConnection connection(server->port());
+    connection.send("GET " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    return connection.read_all();
+  };
+  for (int round = 0; round < 4; ++round) {  // more often than there are workers
+    EXPECT_TRUE(answer("/bad").starts_with("HTTP/1.1 503"));
+    EXPECT_TRUE(answer("/logic").starts_with("HTTP/1.1 500"));
+    EXPECT_EQ(answer("/worse"), "");
+    EXPECT_EQ(handler.last_status, 503);
+    EXPECT_TRUE(answer("/fine").ends_with("fine"));
+  }
 }
 
 }  // namespace
