@@ -7,7 +7,7 @@
 namespace baltoro::server {
 
 StoredResponse::~StoredResponse() {
-  if (meter != nullptr) *meter -= bytes();
+  if (meter != nullptr) meter->remove(bytes());
   auto next = std::move(before);
   while (next != nullptr && next.use_count() == 1) {
     // Nobody else sees it: its own `before` may be taken before it goes.
@@ -19,16 +19,18 @@ StoredResponse::~StoredResponse() {
 ResponseStore::ResponseStore(StoreLimits limits) : limits_(limits) {}
 
 void ResponseStore::put(std::string_view owner, std::shared_ptr<StoredResponse> response) {
-  response->meter = meter_;
-  *meter_ += response->bytes();
   const std::lock_guard lock(mutex_);
   Shelf& shelf = shelves_.try_emplace(std::string(owner)).first->second;
+  if (shelf.meter == nullptr) {
+    shelf.meter = std::make_shared<StoreMeter>();
+    shelf.meter->all = meter_;
+  }
+  response->meter = shelf.meter;
+  response->meter->add(response->bytes());
   if (const auto known = shelf.by_id.find(response->id); known != shelf.by_id.end()) drop(shelf, known->second);
   shelf.by_use.push_front(std::move(response));
-  const Kept& kept = shelf.by_use.front();
-  shelf.by_id.emplace(kept->id, shelf.by_use.begin());
-  shelf.bytes += kept->bytes();
   ++responses_;
+  shelf.by_id.emplace(shelf.by_use.front()->id, shelf.by_use.begin());
   make_room();
 }
 
@@ -61,15 +63,15 @@ std::size_t ResponseStore::responses() const {
 
 void ResponseStore::drop(Shelf& shelf, std::list<Kept>::iterator entry) {
   shelf.by_id.erase((*entry)->id);
-  shelf.bytes -= (*entry)->bytes();
   shelf.by_use.erase(entry);
   --responses_;
 }
 
 void ResponseStore::make_room() {
-  while (!shelves_.empty() && (responses_ > limits_.max_responses || *meter_ > limits_.max_bytes)) {
-    const auto largest = std::ranges::max_element(
-        shelves_, {}, [](const auto& entry) { return std::pair(entry.second.bytes, entry.second.by_use.size()); });
+  while (!shelves_.empty() && (responses_ > limits_.max_responses || meter_->bytes > limits_.max_bytes)) {
+    const auto largest = std::ranges::max_element(shelves_, {}, [](const auto& entry) {
+      return std::pair(entry.second.meter->bytes.load(), entry.second.by_use.size());
+    });
     Shelf& shelf = largest->second;
     drop(shelf, std::prev(shelf.by_use.end()));
     if (shelf.by_use.empty()) shelves_.erase(largest);

@@ -51,6 +51,18 @@ TEST(ResponseStore, WhoHoldsMostMakesRoom) {
   EXPECT_LE(store.bytes(), 20'000u);
 }
 
+TEST(ResponseStore, WhatALongConversationHoldsCounts) {
+  ResponseStore store({.max_responses = 4, .max_bytes = 40'000});
+  store.put("bob", made("resp_bob", 4000));
+  ResponseStore::Kept last;
+  for (int i = 0; i < 50; ++i) {  // on ann's shelf lie fewer bytes than on bob's, behind it more
+    const std::string id = "resp_" + std::to_string(i);
+    store.put("ann", made(id, 1000, last));
+    last = store.find("ann", id);
+  }
+  EXPECT_NE(store.find("bob", "resp_bob"), nullptr);
+}
+
 TEST(ResponseStore, AConversationOutlivesItsOlderResponses) {
   ResponseStore store({.max_responses = 1});
   store.put("ann", made("resp_1"));

@@ -20,10 +20,11 @@ namespace baltoro::server {
 
 // What the server remembers for the sender of a request.
 struct Remembered {
-  // The items of the conversation that ends with that response, oldest first; nothing: it is not there.
-  std::function<std::optional<json::Array>(const std::string& response_id)> conversation;
-  // An item that the server has named in an answer.
-  std::function<std::optional<json::Value>(const std::string& item_id)> item;
+  // The items of the conversation that ends with that response, oldest first. kNotFound, or kInvalidArgument for one
+  // that is too long to be read again.
+  std::function<Result<json::Array>(const std::string& response_id)> conversation;
+  // An item that the server has named in an answer. The errors of `conversation`, for all the request refers to.
+  std::function<Result<json::Value>(const std::string& item_id)> item;
   // Reasoning that the server has sealed for the client.
   std::function<std::optional<std::string>(std::string_view sealed)> open;
 };

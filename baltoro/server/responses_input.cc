@@ -124,7 +124,7 @@ void ItemReader::read_reference(FieldReader& item) {
   if (item.ok() && id == nullptr) item.missing("id", "the id of an earlier item");
   if (!item.ok()) return;
   const auto found = remembered_.item(*id);
-  if (!found) return item.fail("id", fmt::format("no item \"{}\" is remembered", id->substr(0, 128)));
+  if (!found.ok()) return item.fail("id", found.error().message);
   FieldReader referred(*found, item.path(""));
   read(referred, *found, true);
   if (!referred.ok()) item.fail_with(referred.status().error());

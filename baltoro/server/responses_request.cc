@@ -121,13 +121,7 @@ Status read_conversation(FieldReader& reader, const ApiLimits& limits, const Rem
   json::Array history;
   if (const std::string* previous = reader.string("previous_response_id"); previous != nullptr && !previous->empty()) {
     out.previous_response_id = *previous;
-    auto found = remembered.conversation(*previous);
-    if (!found) {
-      Error error{Errc::kNotFound, fmt::format("Previous response with id '{}' not found.", previous->substr(0, 128))};
-      error.field = "previous_response_id";
-      return error;
-    }
-    history = *std::move(found);
+    BALTORO_TRY(history, remembered.conversation(*previous));
   }
   if (history.size() + out.input.size() > limits.max_messages) {
     reader.fail("input", fmt::format("a conversation may have {} items, this one has {}", limits.max_messages,

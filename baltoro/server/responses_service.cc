@@ -10,6 +10,9 @@
 namespace baltoro::server {
 namespace {
 
+// Of what one request has read again of stored responses, as JSON: it may name them in a few bytes.
+constexpr std::size_t kMaxBytesRead = std::size_t{32} << 20;
+
 // Stored by us, so it parses.
 json::Array stored_items(const std::string& text) {
   auto items = json::parse(text);
@@ -33,6 +36,12 @@ json::Array items_up_to(const StoredResponse& last) {
   }
   append_items(out, last.input);
   return out;
+}
+
+std::size_t bytes_up_to(const StoredResponse& last) {
+  std::size_t bytes = 0;
+  for (const StoredResponse* one = &last; one != nullptr; one = one->before.get()) bytes += one->bytes();
+  return bytes;
 }
 
 std::string_view id_of(const json::Value& item) {
@@ -104,22 +113,34 @@ ResponsesService::ResponsesService(Options options) : options_(std::move(options
 
 Remembered ResponsesService::remembered(std::string_view owner, ResponseStore::Kept& previous) {
   Remembered out;
-  out.conversation = [this, owner, &previous](const std::string& id) -> std::optional<json::Array> {
+  out.conversation = [this, owner, &previous](const std::string& id) -> Result<json::Array> {
+    const auto refused = [](Errc code, std::string message) {
+      return Error{code, std::move(message), "previous_response_id"};
+    };
     previous = store_.find(owner, id);
-    if (previous == nullptr) return {};
+    if (previous == nullptr)
+      return refused(Errc::kNotFound, fmt::format("Previous response with id '{}' not found.", id.substr(0, 128)));
+    if (const std::size_t bytes = bytes_up_to(*previous); bytes > kMaxBytesRead)
+      return refused(Errc::kInvalidArgument,
+                     fmt::format("previous_response_id: a conversation of at most {} bytes is read again, this one has "
+                                 "{}; send its items",
+                                 kMaxBytesRead, bytes));
     json::Array items = items_up_to(*previous);
     append_items(items, previous->output);
     return items;
   };
-  out.item = [this, owner](const std::string& id) -> std::optional<json::Value> {
+  out.item = [this, owner, left = kMaxBytesRead](const std::string& id) mutable -> Result<json::Value> {
     const auto response = store_.find(owner, response_of_item(id));
-    if (response == nullptr) return {};
-    for (const std::string* part : {&response->output, &response->input}) {
+    const auto parts = response == nullptr ? std::vector<const std::string*>{}
+                                           : std::vector<const std::string*>{&response->output, &response->input};
+    for (const std::string* part : parts) {
+      if (part->size() > left) return Error{Errc::kInvalidArgument, "too much is referred to; send the items"};
+      left -= part->size();
       for (json::Value& item : stored_items(*part)) {
         if (id_of(item) == id) return std::move(item);
       }
     }
-    return {};
+    return Error{Errc::kNotFound, fmt::format("no item \"{}\" is remembered", id.substr(0, 128))};
   };
   out.open = [this, owner](std::string_view sealed) { return options_.seal.open(sealed, owner); };
   return out;

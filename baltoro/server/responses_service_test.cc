@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "baltoro/server/responses_service.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "baltoro/llm/scripted.h"
@@ -35,7 +36,8 @@ class ResponsesServiceTest : public testing::Test {
     return out + (page.find("has_more")->as_bool() ? "more" : "end");
   }
 
-  ResponsesService service_{{.limits = {}, .store = {}, .seal = Seal(), .now_unix_s = [] { return std::int64_t{5}; }}};
+  ResponsesService service_{
+      {.limits = {}, .store = {}, .seal = Seal(SealKey::random()), .now_unix_s = [] { return std::int64_t{5}; }}};
   std::vector<text::Message> messages_;
 };
 
@@ -118,6 +120,29 @@ TEST_F(ResponsesServiceTest, ItemsAreFoundByTheirIds) {
   ASSERT_EQ(messages_.size(), 3u);
   EXPECT_EQ(messages_[1].reasoning, "hm");
   EXPECT_EQ(messages_[1].content, "ok");
+}
+
+// A few bytes of a request may name what takes far more to read again.
+TEST_F(ResponsesServiceTest, WhatARequestReadsAgainIsBounded) {
+  const std::string large(9 << 20, 'x');
+  ask(R"({"input":[{"id":"msg_1_a","role":"user","content":")" + large + R"("}]})", "resp_1");
+  std::string references = R"({"type":"item_reference","id":"msg_1_a"})";
+  const auto refer = [&] {
+    return service_.prepare(*json::parse(R"({"input":[)" + references + "]}"), "ann", "resp_r", "m");
+  };
+  EXPECT_TRUE(refer().ok());
+  for (int i = 0; i < 3; ++i) references += "," + references;
+  EXPECT_EQ(refer().error().field, "input[3].id");
+  const auto go_on = [&](int from) {
+    return service_.prepare(*json::parse(fmt::format(R"({{"input":"x","previous_response_id":"resp_{}"}})", from)),
+                            "ann", "resp_r", "m");
+  };
+  for (int i = 2; i < 5; ++i) {
+    ask(fmt::format(R"({{"input":"{}","previous_response_id":"resp_{}"}})", large, i - 1), fmt::format("resp_{}", i));
+  }
+  EXPECT_TRUE(go_on(3).ok());
+  EXPECT_EQ(go_on(4).error().field, "previous_response_id");
+  EXPECT_EQ(go_on(4).error().code, Errc::kInvalidArgument);
 }
 
 // A scripted prompt has a token per byte.

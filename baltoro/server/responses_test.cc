@@ -9,8 +9,10 @@ namespace baltoro::server {
 namespace {
 
 Remembered nothing() {
-  return {.conversation = [](const std::string&) { return std::nullopt; },
-          .item = [](const std::string&) { return std::nullopt; },
+  return {.conversation = [](const std::string&) -> Result<json::Array> {
+            return Error{Errc::kNotFound, "not found", "previous_response_id"};
+          },
+          .item = [](const std::string&) -> Result<json::Value> { return Error{Errc::kNotFound, "no item"}; },
           .open = [](std::string_view) { return std::nullopt; }};
 }
 
@@ -114,14 +116,14 @@ TEST(Responses, ReasoningWithoutItsSealIsReadFromItsContent) {
 
 TEST(Responses, GoesOnFromWhatIsRemembered) {
   Remembered remembered = nothing();
-  remembered.conversation = [](const std::string& id) -> std::optional<json::Array> {
-    if (id != "resp_1") return {};
+  remembered.conversation = [](const std::string& id) -> Result<json::Array> {
+    if (id != "resp_1") return nothing().conversation(id);
     return json::parse(R"([{"type":"message","role":"user","content":"a"},
                            {"type":"function_call","call_id":"c","name":"f","arguments":"{}"}])")
         ->as_array();
   };
-  remembered.item = [](const std::string& id) -> std::optional<json::Value> {
-    if (id != "msg_x") return {};
+  remembered.item = [](const std::string& id) -> Result<json::Value> {
+    if (id != "msg_x") return nothing().item(id);
     return *json::parse(R"({"type":"message","id":"msg_x","role":"user","content":"kept"})");
   };
   const auto call = parse(R"({"previous_response_id":"resp_1","input":[
