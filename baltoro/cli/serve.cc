@@ -32,7 +32,7 @@ constexpr std::uint64_t kMostKeysFileBytes = 16 << 20;
 struct ServeOptions {
   ModelOptions model;
   ServeApiOptions api;
-  std::string host = "127.0.0.1", model_name, api_key_file, keys_file, thinking_key_file, script;
+  std::string host = "127.0.0.1", model_name, api_key_file, keys_file, script;
   int port = 8080;
   std::vector<std::string> api_keys, allow_hosts;
   std::int64_t max_sequences = 32, max_batch_tokens = 512, max_queue = 256, kv_tokens = 0, max_choices = 8;
@@ -129,9 +129,6 @@ Result<server::ServerOptions> server_options(const ServeOptions& options) {
   }
   BALTORO_TRY(const std::vector<server::KeyEntry> keys, key_entries(options));
   out.api.keys = server::KeySet::of(keys);
-  if (!options.thinking_key_file.empty()) {
-    BALTORO_TRY(out.api.thinking_key, server::ThinkingSigner::key_file(options.thinking_key_file));
-  }
   if (out.api.keys.open() && !server::is_loopback(options.host)) {
     fmt::print(stderr, "baltoro serve: warning: {} is reachable from outside and no --api-key is set\n", options.host);
   }
@@ -287,10 +284,6 @@ void add_serve(CLI::App& app) {
   serve.add_option("--api-key", options->api_keys, "A key that clients must send; may be repeated ($BALTORO_API_KEY)")
       ->type_name("KEY");
   serve.add_option("--api-key-file", options->api_key_file, "A file with one key a line")->type_name("FILE");
-  serve
-      .add_option("--thinking-key-file", options->thinking_key_file,
-                  "Secret that signs thinking blocks, made where there is none (default: a new one each start)")
-      ->type_name("FILE");
   serve.add_option("--keys", options->keys_file, "Keys with limits and priorities, as JSON; read again at SIGHUP")
       ->type_name("FILE");
   serve.add_option("--allow-host", options->allow_hosts, "A further name accepted in the Host header")

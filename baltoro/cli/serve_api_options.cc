@@ -4,7 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <cstddef>
 
-#include "baltoro/server/seal_key_file.h"
+#include "baltoro/server/seal_key.h"
 
 namespace baltoro::cli {
 
@@ -28,8 +28,10 @@ void add_serve_api_options(CLI::App& app, ServeApiOptions& options) {
   app.add_option("--store-mib", options.store_mib, "Memory they may take")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 20))
       ->capture_default_str();
-  app.add_option("--seal-key-file", options.seal_key_file,
-                 "Keeps the key of what clients store for us (made if missing; default: a new key each start)")
+  app.add_option(
+         "--seal-key-file", options.seal_key_file,
+         "The key of thoughts that clients keep for us, so that they are known after a restart, too (made where "
+         "there is none; default: a new key each start)")
       ->type_name("FILE");
 }
 
@@ -39,7 +41,7 @@ Status apply_serve_api_options(const ServeApiOptions& options, server::ApiOption
   out.store.max_responses = static_cast<std::size_t>(options.store_responses);
   out.store.max_bytes = static_cast<std::size_t>(options.store_mib) << 20;
   if (options.seal_key_file.empty()) return {};
-  BALTORO_TRY(out.seal_key, server::open_seal_key(options.seal_key_file));
+  BALTORO_TRY(out.seal_key, server::SealKey::in_file(options.seal_key_file));
   return {};
 }
 

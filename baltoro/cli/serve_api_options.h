@@ -25,7 +25,7 @@ struct ServeApiOptions {
 // --temperature and its kind, --strict-moonshot, --store-responses, --store-mib, --seal-key-file.
 void add_serve_api_options(CLI::App& app, ServeApiOptions& options);
 
-// Puts them where the server looks. The errors of open_seal_key.
+// Puts them where the server looks. The errors of server::SealKey::in_file.
 Status apply_serve_api_options(const ServeApiOptions& options, server::ApiOptions& out);
 
 }  // namespace baltoro::cli

@@ -8,7 +8,7 @@ namespace baltoro::server {
 namespace {
 
 const ThinkingSigner& signer() {
-  static const ThinkingSigner kSigner("a key for tests only");
+  static const ThinkingSigner kSigner(SealKey(SealKey::Bytes{7}));
   return kSigner;
 }
 
@@ -208,7 +208,7 @@ TEST(AnthropicRequest, ThoughtsAreKnownAgain) {
   };
   const std::string signature = signer().sign("deep");
   const std::string sealed = signer().seal("hidden");
-  const std::string other = ThinkingSigner("another server's key").sign("deep");
+  const std::string other = ThinkingSigner(SealKey::random()).sign("deep");
   EXPECT_EQ(shown(with_thought(R"({"type":"thinking","thinking":"deep","signature":")" + signature + "\"}")),
             "u:q | a:{deep}a | u:r");
   EXPECT_EQ(shown(with_thought(R"({"type":"thinking","thinking":"","signature":")" + sealed + "\"}")),

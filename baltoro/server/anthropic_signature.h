@@ -1,29 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
 
-#include "baltoro/base/result.h"
+#include "baltoro/server/seal.h"
 
 namespace baltoro::server {
 
-// Signs thoughts, so that this server knows its own again when a client sends them back. A signature is the base64 of
-// a mark, the kind, an id of the key (8 bytes) and either HMAC-SHA256 of the thought or the thought itself under
-// AES-256-GCM. The same thought always gets the same signature. Immutable; any thread.
+// Signs thoughts, so that this server knows its own again when a client sends them back. A signature is the base64url
+// of a mark, the kind, an id of the key (8 bytes) and either HMAC-SHA256 of the thought or the thought itself, sealed.
+// Immutable; any thread.
 class ThinkingSigner {
  public:
-  static constexpr std::size_t kMinKeyBytes = 16;
-
-  // `key` must stay secret and be at least kMinKeyBytes long; it is not kept, only what is derived from it.
-  explicit ThinkingSigner(std::string_view key);
-  // 32 bytes of the system's random generator.
-  static std::string random_key();
-  // The key in `path`: the file's bytes, kMinKeyBytes to 4096 of them. Made (mode 0600, random) where there is none.
-  // kIo and kInvalidArgument with the path, never with the key.
-  static Result<std::string> key_file(const std::string& path);
+  explicit ThinkingSigner(const SealKey& key);
 
   // For a thought that the client sees.
   std::string sign(std::string_view thinking) const;
@@ -43,9 +34,10 @@ class ThinkingSigner {
   Seen read(std::string_view signature, std::string_view shown) const;
 
  private:
-  using Key = std::array<std::uint8_t, 32>;
   std::string head(char kind) const;
-  Key mac_key_{}, seal_key_{}, id_{};
+  SealKey tags_;
+  Seal seal_;
+  SealKey::Bytes id_;
 };
 
 }  // namespace baltoro::server

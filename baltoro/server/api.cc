@@ -14,6 +14,7 @@
 #include "baltoro/server/anthropic_errors.h"
 #include "baltoro/server/anthropic_models.h"
 #include "baltoro/server/field_reader.h"
+#include "baltoro/server/hex.h"
 #include "baltoro/server/openai_chat.h"
 #include "baltoro/server/openai_completions.h"
 #include "baltoro/server/openai_errors.h"
@@ -40,13 +41,6 @@ bool is_json(std::string_view content_type) {
   std::string type = lower(content_type);
   std::erase_if(type, [](char c) { return c == ' ' || c == '\t' || c == '"'; });
   return type == "application/json" || type == "application/json;charset=utf-8";
-}
-
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
 }
 
 std::string percent_decode(std::string_view text) {
@@ -119,11 +113,12 @@ Api::Api(ApiOptions options, llm::Backend& backend)
     : options_(std::move(options)),
       backend_(backend),
       fingerprint_(fingerprint_of(backend.model())),
+      seal_key_(options_.seal_key ? *options_.seal_key : SealKey::random()),
       responses_({.limits = options_.limits,
                   .store = options_.store,
-                  .seal = options_.seal_key ? Seal(*options_.seal_key) : Seal(),
+                  .seal = Seal(seal_key_.derive("responses: reasoning")),
                   .now_unix_s = unix_now}),
-      signer_(options_.thinking_key.empty() ? ThinkingSigner::random_key() : options_.thinking_key) {
+      signer_(seal_key_) {
   // The JSON library sets itself up at its first use, where it cannot bear to be out of memory.
   BALTORO_CHECK(json::parse("{}").ok(), "an empty object is JSON");
 }
@@ -281,7 +276,13 @@ Api::Answer Api::start(const Request& request, const json::Value& body, Call cal
   // A request may ask for a later place than its key's, never for a sooner one.
   if (account) options.handling.priority = std::max(options.handling.priority, account->limits().priority);
   const llm::CacheScope scope{.tenant = tenant_of(request), .salt = options.cache_salt};
-  for (auto& work : call.work) std::visit([&](auto& one) { one.cache_scope = scope; }, work);
+  const auto complete = [&](auto& work) {
+    work.handling = options.handling;
+    work.handling.trace_id = request.trace.trace_id;
+    work.cache_scope = scope;
+    fill_sampling(work.sampling, options_.sampling);
+  };
+  for (auto& work : call.work) std::visit(complete, work);
   BALTORO_TRY(const std::int64_t tokens_prompt, count_prompts(account.get(), call));
   Booking booking;
   if (account) {
@@ -302,9 +303,6 @@ Api::Answer Api::start(const Request& request, const json::Value& body, Call cal
                                .progress = options.progress};
   std::int32_t offset = 0;
   const auto send = [&](auto& work) {
-    work.handling = options.handling;
-    work.handling.trace_id = request.trace.trace_id;
-    fill_sampling(work.sampling, options_.sampling);
     return begin(std::move(work), [events, offset](const llm::Event& event) {
       llm::Event moved = event;
       moved.choice += offset;
@@ -374,6 +372,16 @@ Result<std::unique_ptr<llm::Ticket>> Api::begin(llm::CompletionRequest work, llm
   return backend_.complete(std::move(work), std::move(sink));
 }
 
+AnswerHead Api::openai_head(const std::string& id, const Call& call, bool include_usage) const {
+  return {.id = id,
+          .model = backend_.model().id,
+          .created_unix_s = unix_now(),
+          .system_fingerprint = fingerprint_,
+          .n = call.n,
+          .choices = call.choices,
+          .include_usage = include_usage};
+}
+
 Api::Answer Api::chat(Request& request, Wake wake) {
   Call call;
   BALTORO_TRY(const json::Value body, parse_body(request.body, options_.limits));
@@ -382,13 +390,7 @@ Api::Answer Api::chat(Request& request, Wake wake) {
   BALTORO_TRY_STATUS(check_model(read.model));
   call.n = call.choices = read.request.limits.n;
   call.stream = read.stream;
-  const AnswerHead head{.id = "chatcmpl-" + request.id.substr(4),
-                        .model = backend_.model().id,
-                        .created_unix_s = unix_now(),
-                        .system_fingerprint = fingerprint_,
-                        .n = call.n,
-                        .choices = call.choices,
-                        .include_usage = read.include_usage};
+  const AnswerHead head = openai_head("chatcmpl-" + request.id.substr(4), call, read.include_usage);
   call.writer = read.stream ? make_chat_stream_writer(head) : make_chat_writer(head);
   call.work.emplace_back(std::move(read.request));
   return start(request, body, std::move(call), wake);
@@ -403,13 +405,7 @@ Api::Answer Api::completion(Request& request, Wake wake) {
   call.n = read.requests.front().limits.n;
   call.choices = static_cast<std::int32_t>(read.requests.size()) * call.n;
   call.stream = read.stream;
-  const AnswerHead head{.id = "cmpl-" + request.id.substr(4),
-                        .model = backend_.model().id,
-                        .created_unix_s = unix_now(),
-                        .system_fingerprint = fingerprint_,
-                        .n = call.n,
-                        .choices = call.choices,
-                        .include_usage = read.include_usage};
+  const AnswerHead head = openai_head("cmpl-" + request.id.substr(4), call, read.include_usage);
   call.writer = read.stream ? make_completion_stream_writer(head) : make_completion_writer(head);
   for (llm::CompletionRequest& one : read.requests) call.work.emplace_back(std::move(one));
   return start(request, body, std::move(call), wake);

@@ -31,10 +31,9 @@ struct ApiOptions {
   std::size_t max_waiting_bytes = std::size_t{4} << 20;  // of one answer that its client does not read
   llm::Sampling sampling;                                // where a request says nothing; what is absent: the family's
   CallOptions call;                                      // where a request says nothing
-  std::string thinking_key;                              // secret that signs thoughts; empty: a new one each start
   StoreLimits store;                                     // of responses that clients may name again
-  std::optional<Seal::Key> seal_key;                     // absent: a key of this process, gone with it
-  double max_answer_seconds = 0;                         // from a request to the end of its answer; 0: no limit
+  std::optional<SealKey> seal_key;  // of thoughts that clients keep for us; absent: one of this process, gone with it
+  double max_answer_seconds = 0;    // from a request to the end of its answer; 0: no limit
   LogFormat log_format = LogFormat::kText;
   std::function<void(std::string_view)> log;  // one line per request, without newline; null: none
 };
@@ -89,6 +88,7 @@ class Api final : public Handler {
   Answer start(const Request& request, const json::Value& body, Call call, const Wake& wake);
   std::shared_ptr<KeyAccount> account_of(const Request& head) const;
   Result<llm::CacheScope> scope_of(const Request& request, const json::Value& body) const;
+  AnswerHead openai_head(const std::string& id, const Call& call, bool include_usage) const;
   Result<std::int64_t> count_prompts(const KeyAccount* account, const Call& call);
   std::int64_t most_answered(const Call& call, std::int64_t tokens_prompt) const;
   Result<std::unique_ptr<llm::Ticket>> begin(llm::ChatRequest work, llm::EventSink sink);
@@ -118,6 +118,7 @@ class Api final : public Handler {
   const ApiOptions options_;
   llm::Backend& backend_;
   const std::string fingerprint_;
+  const SealKey seal_key_;
   ResponsesService responses_;
   const ThinkingSigner signer_;
   Metrics metrics_;

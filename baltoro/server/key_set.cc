@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "baltoro/base/json.h"
+#include "baltoro/server/hex.h"
 
 namespace baltoro::server {
 namespace {
@@ -28,23 +29,6 @@ bool good_name(std::string_view name) {
   });
 }
 
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
-bool read_digest(std::string_view hex, KeyDigest& out) {
-  if (hex.size() != 2 * out.size()) return false;
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    const int high = hex_digit(hex[2 * i]), low = hex_digit(hex[2 * i + 1]);
-    if (high < 0 || low < 0) return false;
-    out[i] = static_cast<std::uint8_t>(high * 16 + low);
-  }
-  return true;
-}
-
 // The limit of that name, or nullptr.
 std::int64_t* limit_of(KeyLimits& limits, std::string_view name) {
   if (name == "max_concurrent") return &limits.max_concurrent;
@@ -60,7 +44,7 @@ Status read_member(std::size_t index, const std::string& key, const json::Value&
       return bad(index, "name of 1 to 64 letters, digits, '.', '_' or '-' needed");
     out.name = value.as_string();
   } else if (key == "sha256") {
-    if (!value.is_string() || !read_digest(value.as_string(), out.digest))
+    if (!value.is_string() || !read_hex(value.as_string(), out.digest))
       return bad(index, "sha256 of 64 hex digits needed");
     ++keys;
   } else if (key == "key") {

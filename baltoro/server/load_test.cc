@@ -11,10 +11,8 @@
 #include <vector>
 
 #include "baltoro/base/json.h"
-#include "baltoro/llm/scripted.h"
 #include "baltoro/server/prometheus_check.h"
-#include "baltoro/server/server.h"
-#include "baltoro/server/test_connection.h"
+#include "baltoro/server/test_server.h"
 
 namespace baltoro::server {
 namespace {
@@ -44,54 +42,15 @@ Result<std::vector<llm::Script>> author(const llm::ChatRequest& request) {
   return std::vector<llm::Script>{script};
 }
 
-class LoadTest : public ::testing::Test {
+class LoadTest : public ServerTest {
  protected:
-  LoadTest() : backend_({.chat = author}) {}
+  LoadTest() : ServerTest(author) {}
 
   void start(ServerOptions options = {}) {
     options.api.log_format = LogFormat::kJson;
-    options.api.log = [this](std::string_view line) {
-      const std::lock_guard lock(mutex_);
-      log_.emplace_back(line);
-    };
-    auto server = Server::start(std::move(options), backend_);
-    ASSERT_TRUE(server.ok()) << server.error().message;
-    server_ = *std::move(server);
+    ServerTest::start(std::move(options));
   }
-  static std::string chat(const std::string& text, const std::string& members = {}, const std::string& fields = {}) {
-    const std::string body = R"({"messages":[{"role":"user","content":")" + text + "\"}]" + members + "}";
-    return "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" + fields +
-           "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
-  }
-  std::string exchange(const std::string& bytes) {
-    TestConnection connection(server_->port());
-    connection.send(bytes);
-    std::string answer = connection.read_answer();
-    if (answer.find("Transfer-Encoding: chunked") != std::string::npos)
-      answer += connection.read_until("\r\n0\r\n\r\n");
-    return answer;
-  }
-  static int status_of(const std::string& answer) {
-    return answer.starts_with("HTTP/1.1 ") ? std::stoi(answer.substr(9, 3)) : 0;
-  }
-  static bool has(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
-  std::vector<std::string> log() {
-    const std::lock_guard lock(mutex_);
-    return log_;
-  }
-  bool quiet() {
-    for (int i = 0; i < 2000; ++i) {
-      for (const auto& [name, value] : backend_.metrics())
-        if (name == "requests_running" && value == 0) return true;
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    }
-    return false;
-  }
-
-  llm::ScriptedBackend backend_;
-  std::mutex mutex_;
-  std::vector<std::string> log_;
-  std::unique_ptr<Server> server_;
+  bool quiet() { return wait_for("requests_running", 0); }
 };
 
 ServerOptions with_limits(KeyLimits limits) {

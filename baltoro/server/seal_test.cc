@@ -7,13 +7,13 @@
 #include <filesystem>
 #include <fstream>
 
-#include "baltoro/server/seal_key_file.h"
+#include "baltoro/server/base64url.h"
 
 namespace baltoro::server {
 namespace {
 
 TEST(Seal, GivesBackWhatWasSealed) {
-  const Seal seal;
+  const Seal seal(SealKey::random());
   for (const std::size_t size :
        {std::size_t{0}, std::size_t{1}, std::size_t{2}, std::size_t{3}, std::size_t{100'000}}) {
     const std::string text(size, 'x');
@@ -27,20 +27,14 @@ TEST(Seal, GivesBackWhatWasSealed) {
 }
 
 TEST(Seal, OpensNothingElse) {
-  const Seal seal;
+  const Seal seal(SealKey::random());
   const std::string sealed = seal.seal("a secret thought", "ann");
   EXPECT_EQ(seal.open(sealed, "bob"), std::nullopt);
-  EXPECT_EQ(Seal().open(sealed, "ann"), std::nullopt);
+  EXPECT_EQ(Seal(SealKey::random()).open(sealed, "ann"), std::nullopt);
   for (std::size_t i = 0; i < sealed.size(); ++i) {
     std::string changed = sealed;
     changed[i] = changed[i] == 'A' ? 'Q' : 'A';
-    // The last digit may hold bits that no byte takes: then the text is the same.
-    const auto opened = seal.open(changed, "ann");
-    if (i + 1 < sealed.size()) {
-      EXPECT_EQ(opened, std::nullopt) << i;
-    } else if (opened) {
-      EXPECT_EQ(*opened, "a secret thought");
-    }
+    EXPECT_EQ(seal.open(changed, "ann"), std::nullopt) << i;
     EXPECT_EQ(seal.open(sealed.substr(0, i), "ann"), std::nullopt) << i;
   }
   for (const std::string_view text : {"", "!", "AAAA", "gAAAAABo", "\xff\xff"}) {
@@ -49,9 +43,23 @@ TEST(Seal, OpensNothingElse) {
 }
 
 TEST(Seal, AKeyThatIsKeptOpensAfterARestart) {
-  Seal::Key key{};
-  key[3] = 7;
+  const SealKey key(SealKey::Bytes{1, 2, 3});
   EXPECT_EQ(Seal(key).open(Seal(key).seal("kept", "ann"), "ann"), "kept");
+}
+
+TEST(SealKey, EachPurposeHasAKeyOfItsOwn) {
+  const SealKey key(SealKey::Bytes{1, 2, 3});
+  EXPECT_EQ(key.derive("a").bytes(), key.derive("a").bytes());
+  EXPECT_NE(key.derive("a").bytes(), key.derive("b").bytes());
+  EXPECT_NE(key.derive("a").bytes(), key.bytes());
+  EXPECT_EQ(Seal(key.derive("b")).open(Seal(key.derive("a")).seal("x", ""), ""), std::nullopt);
+}
+
+TEST(Base64Url, OneTextForEachBytes) {
+  EXPECT_EQ(to_base64url("\xfb\xff"), "-_8");
+  EXPECT_EQ(from_base64url("-_8"), "\xfb\xff");
+  EXPECT_EQ(from_base64url(""), "");
+  for (const char* bad : {"-_9", "-_8=", "A", "AAAAA", "+/8", "AB", "A\n"}) EXPECT_FALSE(from_base64url(bad)) << bad;
 }
 
 class SealKeyFile : public testing::Test {
@@ -65,13 +73,13 @@ class SealKeyFile : public testing::Test {
 };
 
 TEST_F(SealKeyFile, IsMadeOnceAndReadAgain) {
-  const auto made = open_seal_key(path_);
+  const auto made = SealKey::in_file(path_);
   ASSERT_TRUE(made.ok()) << made.error().message;
   EXPECT_EQ(std::filesystem::status(path_).permissions(),
             std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
-  EXPECT_EQ(*open_seal_key(path_), *made);
+  EXPECT_EQ(SealKey::in_file(path_)->bytes(), made->bytes());
   std::filesystem::remove(path_);
-  EXPECT_NE(*open_seal_key(path_), *made);
+  EXPECT_NE(SealKey::in_file(path_)->bytes(), made->bytes());
 }
 
 TEST_F(SealKeyFile, HoldsAKeyAndNothingElse) {
@@ -79,13 +87,17 @@ TEST_F(SealKeyFile, HoldsAKeyAndNothingElse) {
   for (const std::string& text :
        {std::string(), digits, digits + "aaa", digits + "ag", "\n" + digits + "aa", std::string(1 << 20, 'a')}) {
     write(text);
-    EXPECT_FALSE(open_seal_key(path_).ok()) << text.substr(0, 80);
+    EXPECT_FALSE(SealKey::in_file(path_).ok()) << text.substr(0, 80);
   }
   write(digits + "0F\r\n");
-  ASSERT_TRUE(open_seal_key(path_).ok());
-  EXPECT_EQ(open_seal_key(path_)->back(), 15);
-  EXPECT_FALSE(open_seal_key(testing::TempDir()).ok());
-  EXPECT_FALSE(open_seal_key("/nowhere/at/all").ok());
+  ASSERT_TRUE(SealKey::in_file(path_).ok());
+  EXPECT_EQ(SealKey::in_file(path_)->bytes().back(), 15);
+  write("a secret that is none");
+  const auto bad = SealKey::in_file(path_);
+  EXPECT_NE(bad.error().message.find(path_), std::string::npos);
+  EXPECT_EQ(bad.error().message.find("secret"), std::string::npos);
+  EXPECT_FALSE(SealKey::in_file(testing::TempDir()).ok());
+  EXPECT_EQ(SealKey::in_file("/nowhere/at/all").error().code, Errc::kIo);
 }
 
 }  // namespace

@@ -16,14 +16,14 @@ good = True
 with tempfile.TemporaryDirectory() as folder:
     for run in ("first", "again"):
         with ServerProcess(os.path.abspath(sys.argv[1]), "--api-key", "test-key", "--model-name", "ledger",
-                           "--thinking-key-file", os.path.join(folder, "key")) as server:
+                           "--seal-key-file", os.path.join(folder, "key")) as server:
             print(f"-- {run}", flush=True)
             ran = run_script(node, "server_anthropic.mjs", server, "test-key", os.path.join(ROOT, "models", "ledger"),
                              os.path.join(folder, "thought.json"))
             good &= stopped_well(server, ran)
-            with open(os.path.join(folder, "key"), "rb") as file:
-                key = file.read()
-            if any(key.hex() in line for line in server.log):
+            with open(os.path.join(folder, "key"), encoding="ascii") as file:
+                key = file.read().strip()
+            if any(key in line for line in server.log):
                 print("FAILED: the key is in the log")
                 good = False
 sys.exit(0 if good else 1)

@@ -15,7 +15,7 @@ using namespace baltoro;
 using namespace baltoro::server;
 
 const ThinkingSigner& signer() {
-  static const ThinkingSigner kSigner("a key for fuzzing");
+  static const ThinkingSigner kSigner(SealKey({}));
   return kSigner;
 }
 
