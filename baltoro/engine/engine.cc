@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -13,6 +14,7 @@
 #include <variant>
 #include <vector>
 
+#include "baltoro/base/clock.h"
 #include "baltoro/engine/engine_core.h"
 
 namespace baltoro::engine {
@@ -75,6 +77,8 @@ struct Engine::Impl {
   };
   std::vector<Stepping> stepping;  // requests that the step under way may serve
 
+  std::atomic<double> busy_since = 0;  // on the steady clock; 0: it waits
+
   std::thread thread;  // last: runs on all of the above
 };
 
@@ -84,6 +88,7 @@ void Engine::Impl::run() {
     {
       std::unique_lock lock(mutex);
       publish();
+      busy_since = 0;
       wait_for_work(lock);
       woken = false;
       messages.swap(inbox);
@@ -91,6 +96,7 @@ void Engine::Impl::run() {
       core.interrupt(false);
       note_stepping(messages);
     }
+    busy_since = steady_seconds();
     for (Message& message : messages) take(message);
     messages.clear();
     step();
@@ -260,6 +266,11 @@ void Engine::drain(double deadline_seconds) {
 EngineStats Engine::stats() const {
   const std::lock_guard lock(impl_->mutex);
   return impl_->stats;
+}
+
+double Engine::busy_seconds() const {
+  const double since = impl_->busy_since;
+  return since > 0 ? steady_seconds() - since : 0;
 }
 
 std::int64_t Engine::vocab_size() const { return impl_->limits.vocab_size; }

@@ -77,6 +77,8 @@ class Engine {
   void drain(double deadline_seconds);
 
   EngineStats stats() const;
+  // How long the present step has taken; 0: none is being taken. Any thread, never blocks.
+  double busy_seconds() const;
   std::int64_t vocab_size() const;
   std::int64_t max_context_tokens() const;
 

@@ -224,6 +224,41 @@ TEST(Engine, AFaultOfTheModelEndsTheRequestNotTheEngine) {
   }
 }
 
+struct Stuck final : ModelRunner {
+  explicit Stuck(std::atomic<bool>* gate) : open(gate) {}
+  std::int64_t vocab_size() const override { return inner.vocab_size(); }
+  std::int64_t max_context_tokens() const override { return inner.max_context_tokens(); }
+  std::int64_t num_blocks() const override { return inner.num_blocks(); }
+  std::int64_t max_batch_tokens() const override { return inner.max_batch_tokens(); }
+  std::int64_t max_logit_rows() const override { return inner.max_logit_rows(); }
+  Status forward(const model::Batch& batch, std::span<float> logits) override {
+    open->wait(false);
+    return inner.forward(batch, logits);
+  }
+  void copy_block(model::BlockId, model::BlockId) override {}
+  FaultyRunner inner{false};
+  std::atomic<bool>* open;
+};
+
+// What a watchdog looks at.
+TEST(Engine, TellsHowLongItsStepHasTaken) {
+  std::atomic<bool> open = false;
+  Engine engine(std::make_unique<Stuck>(&open), {});
+  EXPECT_EQ(engine.busy_seconds(), 0);
+  auto sink = std::make_shared<Waiting>();
+  ASSERT_TRUE(engine.submit(request_of({1, 2, 3}, 2, sink)).ok());
+  for (int i = 0; i < 10'000 && engine.busy_seconds() < 0.02; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_GE(engine.busy_seconds(), 0.02);
+  open = true;
+  open.notify_all();
+  sink->wait_end();
+  engine.drain(10);
+  for (int i = 0; i < 10'000 && engine.busy_seconds() > 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_EQ(engine.busy_seconds(), 0);
+}
+
 TEST(Engine, ManyShortLivesEndCleanly) {
   for (int i = 0; i < 30; ++i) {
     std::vector<std::shared_ptr<Waiting>> sinks;

@@ -194,6 +194,8 @@ class Backend {
   virtual ModelInfo model() const = 0;
   virtual BackendMetrics metrics() const = 0;
   virtual std::vector<BackendHistogram> histograms() const { return {}; }
+  // How long the thread that computes has been at its present piece of work; 0: it waits for some. Any thread, at once.
+  virtual double busy_seconds() const { return 0; }
   // Refuses new work, waits for the running to end up to the deadline, then cancels it.
   virtual void drain(double deadline_seconds) = 0;
 };

@@ -312,6 +312,7 @@ BackendMetrics LocalBackend::metrics() const {
 
 std::vector<BackendHistogram> LocalBackend::histograms() const { return engine_histograms(impl_->engine->stats()); }
 
+double LocalBackend::busy_seconds() const { return impl_->engine->busy_seconds(); }
 void LocalBackend::drain(double deadline_seconds) { impl_->engine->drain(deadline_seconds); }
 
 }  // namespace baltoro::llm

@@ -88,6 +88,7 @@ class LocalBackend final : public Backend {
   // expert_read_bytes_total / expert_read_seconds_total is the disk's rate.
   BackendMetrics metrics() const override;
   std::vector<BackendHistogram> histograms() const override;
+  double busy_seconds() const override;
   void drain(double deadline_seconds) override;
 
  private:
