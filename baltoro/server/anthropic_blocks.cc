@@ -7,7 +7,7 @@ namespace baltoro::server {
 namespace {
 
 // A document is read if its text is in the request; `content` is a string or text blocks.
-std::string read_document(FieldReader& block, std::size_t max_blocks) {
+std::string read_document(FieldReader& block, std::size_t max_blocks, Unread unread) {
   const json::Value* source = block.object("source");
   if (block.ok() && source == nullptr) block.missing("source", "the document's source");
   if (!block.ok()) return {};
@@ -18,6 +18,8 @@ std::string read_document(FieldReader& block, std::size_t max_blocks) {
     body = needed_string(inner, "data", "the document's text");
   } else if (inner.ok() && type == "content") {
     body = read_text_or_blocks(inner, "content", max_blocks);
+  } else if (inner.ok() && unread == Unread::kNoted) {
+    body = unread_note("document");
   } else {
     inner.fail("type", fmt::format("documents of type \"{}\" are not accepted, only \"text\" and \"content\": this "
                                    "model reads text, and nothing is fetched",
@@ -55,7 +57,7 @@ void append_line(std::string& out, std::string_view more) {
   out += more;
 }
 
-std::string read_text_or_blocks(FieldReader& owner, std::string_view key, std::size_t max_blocks) {
+std::string read_text_or_blocks(FieldReader& owner, std::string_view key, std::size_t max_blocks, Unread unread) {
   const json::Value* value = owner.any(key);
   if (value == nullptr) return {};
   if (value->is_string()) return value->as_string();
@@ -65,14 +67,15 @@ std::string read_text_or_blocks(FieldReader& owner, std::string_view key, std::s
     return out;
   }
   each_block(owner, key, max_blocks, [&](FieldReader& block, const std::string& type) {
-    append_line(out, read_inline_text(block, type, max_blocks));
+    append_line(out, read_inline_text(block, type, max_blocks, unread));
   });
   return out;
 }
 
-std::string read_inline_text(FieldReader& block, const std::string& type, std::size_t max_blocks) {
+std::string read_inline_text(FieldReader& block, const std::string& type, std::size_t max_blocks, Unread unread) {
   if (type == "text") return needed_string(block, "text", "a string");
-  if (type == "document") return read_document(block, max_blocks);
+  if (type == "document") return read_document(block, max_blocks, unread);
+  if (type == "image" && unread == Unread::kNoted) return unread_note("image");
   if (type == "search_result") return read_search_result(block, max_blocks);
   if (type == "tool_reference") {
     return fmt::format("tool_reference: {}", needed_string(block, "tool_name", "the tool's name"));

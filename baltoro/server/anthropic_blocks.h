@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "baltoro/server/field_reader.h"
+#include "baltoro/server/unread_parts.h"
 
 namespace baltoro::server {
 
@@ -28,11 +29,13 @@ void each_block(FieldReader& owner, std::string_view key, std::size_t max_blocks
 const std::string& needed_string(FieldReader& reader, std::string_view key, std::string_view what);
 
 // The text at `key`, a string or blocks joined by a newline; "" when absent.
-std::string read_text_or_blocks(FieldReader& owner, std::string_view key, std::size_t max_blocks);
+std::string read_text_or_blocks(FieldReader& owner, std::string_view key, std::size_t max_blocks,
+                                Unread unread = Unread::kRefused);
 
 // The text that one block stands for: text, search_result, tool_reference, and documents whose text is inside. Images,
-// PDFs, URLs and files are refused: the model reads text, and nothing is fetched.
-std::string read_inline_text(FieldReader& block, const std::string& type, std::size_t max_blocks);
+// PDFs, URLs and files are refused or noted: the model reads text, and nothing is fetched.
+std::string read_inline_text(FieldReader& block, const std::string& type, std::size_t max_blocks,
+                             Unread unread = Unread::kRefused);
 
 // Appends, with a newline between what is not empty.
 void append_line(std::string& out, std::string_view more);

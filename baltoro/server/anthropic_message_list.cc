@@ -42,7 +42,7 @@ class MessageList {
     close_turn();
     if (!text.empty()) out_.push_back({.role = text::Role::kSystem, .content = text});
   }
-  void user(FieldReader& message);
+  void user(FieldReader& message, bool earlier);  // earlier: the assistant has spoken since
   void assistant(FieldReader& message);
   void system_message(FieldReader& message, bool user_follows);
   void end(FieldReader& reader, std::size_t messages);
@@ -89,8 +89,9 @@ void MessageList::close_turn() {
   if (after_result && is_empty(out_.back())) out_.pop_back();
 }
 
-void MessageList::user(FieldReader& message) {
+void MessageList::user(FieldReader& message, bool earlier) {
   close_turn();
+  const Unread unread = earlier ? Unread::kNoted : Unread::kRefused;
   std::string text;
   bool results = false;
   const json::Value* content = message.any("content");
@@ -99,7 +100,7 @@ void MessageList::user(FieldReader& message) {
     text = content->as_string();
   } else {
     each_block(message, "content", max_blocks_, [&](FieldReader& block, const std::string& type) {
-      if (type != "tool_result") return append_line(text, read_inline_text(block, type, max_blocks_));
+      if (type != "tool_result") return append_line(text, read_inline_text(block, type, max_blocks_, unread));
       if (!text.empty()) return block.fail("", "`tool_result` blocks must come before other content");
       results = true;
       result(block);
@@ -125,7 +126,7 @@ void MessageList::result(FieldReader& block) {
                               id.substr(0, 64)));
   }
   const bool failed = block.boolean("is_error").value_or(false);
-  std::string text = read_text_or_blocks(block, "content", max_blocks_);
+  std::string text = read_text_or_blocks(block, "content", max_blocks_, Unread::kNoted);
   if (failed) text = text.empty() ? std::string("Error") : "Error: " + text;
   push_result(id, std::move(text));
 }
@@ -257,15 +258,16 @@ std::string_view role_of(const json::Value& message) {
 }
 
 void read_messages_into(MessageList& list, FieldReader& reader, const json::Array& messages) {
-  std::size_t last_user = 0;
+  std::size_t last_user = 0, last_answer = 0;
   for (std::size_t i = 0; i < messages.size(); ++i) {
     if (role_of(messages[i]) == "user") last_user = i;
+    if (role_of(messages[i]) == "assistant") last_answer = i;
   }
   for (std::size_t i = 0; i < messages.size() && reader.ok(); ++i) {
     FieldReader message(messages[i], reader.path("messages", i));
     const std::string& role = needed_string(message, "role", "the message's role");
     if (role == "user") {
-      list.user(message);
+      list.user(message, i < last_answer);
     } else if (role == "assistant") {
       list.assistant(message);
     } else if (role == "system") {

@@ -320,7 +320,7 @@ TEST(AnthropicRequest, NamesTheOffendingField) {
           {"type":"tool_result","tool_use_id":"a"}]})"),
        "messages[2].content[1]"},
       {messages(call + R"(,{"role":"user","content":[{"type":"tool_result","tool_use_id":"a","content":[
-          {"type":"image","source":{}}]}]})"),
+          {"type":"hologram"}]}]})"),
        "messages[2].content[0].content[0].type"},
       {messages(call + R"(,{"role":"user","content":[{"type":"tool_result","tool_use_id":"a"}]},
           {"role":"assistant","content":[{"type":"tool_use","id":"a","name":"f","input":{}}]})"),
@@ -368,6 +368,23 @@ TEST(AnthropicRequest, NamesTheOffendingField) {
     EXPECT_EQ(call_read.error().code, Errc::kInvalidArgument) << bad.body;
     EXPECT_EQ(call_read.error().field, bad.field) << bad.body << "\n" << call_read.error().message;
   }
+}
+
+// Refused for good, they would end a session: clients send them again with each request.
+TEST(AnthropicRequest, PicturesOfToolsAndOfBeforeAreNoted) {
+  const std::string image = R"({"type":"image","source":{"type":"base64","media_type":"image/png","data":"AA"}})";
+  const std::string pdf = R"({"type":"document","title":"T","source":{"type":"base64","data":"AA"}})";
+  const std::string call = R"({"role":"assistant","content":[{"type":"tool_use","id":"a","name":"f","input":{}}]})";
+  EXPECT_EQ(shown(parse(with_messages(R"({"role":"user","content":[{"type":"text","text":"look"},)" + image + "]}," +
+                                      call + R"(,{"role":"user","content":[{"type":"tool_result","tool_use_id":"a",)" +
+                                      R"("content":[)" + image + "," + pdf + R"(]},{"type":"text","text":"and?"}]})"))),
+            "u:look\n[image omitted: this model reads text only] | a:(f {} a) | "
+            "t:[image omitted: this model reads text only]\nT\n[document omitted: this model reads text only]=a of f | "
+            "u:and?");
+  const auto now = parse(
+      with_messages(call + R"(,{"role":"user","content":[{"type":"tool_result","tool_use_id":"a"},)" + image + "]}"));
+  ASSERT_FALSE(now.ok());
+  EXPECT_EQ(now.error().field, "messages[1].content[1].type");
 }
 
 }  // namespace

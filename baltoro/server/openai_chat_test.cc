@@ -457,5 +457,20 @@ TEST(OpenAiErrors, WritesEachKind) {
   }
 }
 
+TEST(ChatRequest, PicturesOfToolsAndOfBeforeAreNoted) {
+  const std::string image = R"({"type":"image_url","image_url":{"url":"http://x/"}})";
+  const std::string before =
+      R"({"messages":[{"role":"user","content":[{"type":"text","text":"look "},)" + image +
+      R"(]},{"role":"assistant","tool_calls":[{"id":"c","function":{"name":"f","arguments":"{}"}}]},)";
+  const auto call = parse(before + R"({"role":"tool","tool_call_id":"c","content":[)" + image + "]}]}");
+  ASSERT_TRUE(call.ok()) << call.error().message;
+  const auto& messages = call->request.conversation.messages;
+  EXPECT_EQ(messages[0].content, "look [image omitted: this model reads text only]");
+  EXPECT_EQ(messages[2].content, "[image omitted: this model reads text only]");
+  const auto now = parse(before + R"({"role":"user","content":[)" + image + "]}]}");
+  ASSERT_FALSE(now.ok());
+  EXPECT_EQ(now.error().field, "messages[2].content[0].type");
+}
+
 }  // namespace
 }  // namespace baltoro::server

@@ -57,7 +57,13 @@ std::optional<text::Role> role_of(std::string_view name) {
   return {};
 }
 
-text::Message read_message(FieldReader& reader, const ApiLimits& limits) {
+bool is_assistants(const json::Value& message) {
+  const json::Value* role = message.find("role");
+  return role != nullptr && *role == json::Value("assistant");
+}
+
+// `earlier`: the assistant has spoken since.
+text::Message read_message(FieldReader& reader, const ApiLimits& limits, bool earlier) {
   text::Message out;
   const std::string* role = reader.ok() ? reader.string("role") : nullptr;
   if (reader.ok() && role == nullptr) reader.missing("role", "the message's role");
@@ -69,7 +75,8 @@ text::Message read_message(FieldReader& reader, const ApiLimits& limits) {
     return out;
   }
   out.role = *known;
-  auto content = read_text(reader, "content", limits);
+  const bool noted = earlier || out.role == text::Role::kTool;
+  auto content = read_text(reader, "content", limits, noted ? Unread::kNoted : Unread::kRefused);
   const std::string* name = reader.string("name");
   if (name != nullptr && name->size() > limits.max_name_bytes) {
     reader.fail("name", fmt::format("at most {} bytes are accepted, {} seen", limits.max_name_bytes, name->size()));
@@ -125,12 +132,14 @@ void read_messages(FieldReader& reader, const ApiLimits& limits, text::Conversat
   const json::Array* messages = reader.array("messages", limits.max_messages);
   if (messages == nullptr) return reader.missing("messages", "an array of messages");
   if (messages->empty()) reader.fail("messages", "at least one message is needed");
+  std::size_t last_answer = messages->size();
+  while (last_answer > 0 && !is_assistants((*messages)[last_answer - 1])) --last_answer;
   std::unordered_set<std::string> call_ids;
   auto& out = conversation.messages;
   out.reserve(messages->size());
   for (std::size_t i = 0; i < messages->size() && reader.ok(); ++i) {
     FieldReader message((*messages)[i], reader.path("messages", i));
-    text::Message read = read_message(message, limits);
+    text::Message read = read_message(message, limits, i < last_answer);
     for (const text::ToolCall& call : read.tool_calls) call_ids.insert(call.id);
     if (message.ok() && read.tool_call_id && !call_ids.contains(*read.tool_call_id)) {
       message.fail("tool_call_id",

@@ -24,6 +24,8 @@ class ItemReader {
       : limits_(limits), remembered_(remembered), conversation_(conversation) {}
 
   void read(FieldReader& item, const json::Value& value, bool referred = false);
+  // From now on: items before the model's latest ones, or not.
+  void set_earlier(bool earlier) { earlier_ = earlier; }
   std::int64_t unreadable() const { return unreadable_; }
 
  private:
@@ -50,13 +52,15 @@ class ItemReader {
   text::Conversation& conversation_;
   std::unordered_set<std::string> call_ids_;
   std::int64_t unreadable_ = 0;
+  bool earlier_ = false;
   bool open_ = false;  // the last message is an assistant's that is not complete yet
 };
 
 void ItemReader::read_message(FieldReader& item) {
   const std::string* role = item.string("role");
   if (item.ok() && role == nullptr) item.missing("role", "the message's role");
-  auto content = item.ok() ? read_text(item, "content", limits_) : std::nullopt;
+  auto content =
+      item.ok() ? read_text(item, "content", limits_, earlier_ ? Unread::kNoted : Unread::kRefused) : std::nullopt;
   if (item.ok() && !content) item.missing("content", "a string or an array of parts");
   if (!item.ok()) return;
   if (*role == "assistant") {
@@ -79,7 +83,7 @@ void ItemReader::read_reasoning(FieldReader& item) {
   std::optional<std::string> reasoning;
   const std::string* sealed = item.string("encrypted_content");
   if (sealed != nullptr && !sealed->empty()) reasoning = remembered_.open(*sealed);
-  if (item.ok() && !reasoning) reasoning = read_text(item, "content", limits_);
+  if (item.ok() && !reasoning) reasoning = read_text(item, "content", limits_, Unread::kRefused);
   if (!item.ok()) return;
   if (!reasoning) {
     unreadable_ += sealed != nullptr && !sealed->empty();
@@ -109,7 +113,7 @@ void ItemReader::read_call(FieldReader& item, const char* arguments_key) {
 void ItemReader::read_output(FieldReader& item) {
   const std::string* id = item.string("call_id");
   if (item.ok() && id == nullptr) item.missing("call_id", "the id of the call that this answers");
-  auto output = item.ok() ? read_text(item, "output", limits_) : std::nullopt;
+  auto output = item.ok() ? read_text(item, "output", limits_, Unread::kNoted) : std::nullopt;
   if (item.ok() && !output) item.missing("output", "a string or an array of parts");
   if (item.ok() && !call_ids_.contains(*id)) {
     item.fail("call_id", fmt::format("no call before this item has the id \"{}\"", id->substr(0, 64)));
@@ -160,13 +164,23 @@ void ItemReader::read(FieldReader& item, const json::Value& value, bool referred
   item.fail("type", fmt::format("items of type \"{}\" are not understood here", kind.substr(0, 64)));
 }
 
+// Whether the model wrote that item.
+bool is_models(const json::Value& item) {
+  const json::Value *role = item.find("role"), *type = item.find("type");
+  return (role != nullptr && *role == json::Value("assistant")) ||
+         (type != nullptr && (*type == json::Value("function_call") || *type == json::Value("reasoning")));
+}
+
 }  // namespace
 
 std::int64_t read_items(FieldReader& reader, const json::Array& history, const json::Array& input,
                         const ApiLimits& limits, const Remembered& remembered, text::Conversation& conversation) {
   ItemReader into(limits, remembered, conversation);
+  std::size_t last_answer = input.size();
+  while (last_answer > 0 && !is_models(input[last_answer - 1])) --last_answer;
   const auto read = [&](const char* key, const json::Array& items) {
     for (std::size_t i = 0; i < items.size() && reader.ok(); ++i) {
+      into.set_earlier(&items == &history || i < last_answer);
       FieldReader item(items[i], reader.path(key, i));
       into.read(item, items[i]);
       if (!item.ok()) reader.fail_with(item.status().error());
