@@ -141,6 +141,19 @@ TEST(Responses, GoesOnFromWhatIsRemembered) {
             std::string::npos);
 }
 
+TEST(Responses, PicturesOfToolsAndOfBeforeAreNoted) {
+  const auto call = parse(R"({"input":[
+      {"role":"user","content":[{"type":"input_text","text":"look: "},{"type":"input_image","image_url":"http://x/"}]},
+      {"type":"function_call","call_id":"c","name":"f","arguments":"{}"},
+      {"type":"function_call_output","call_id":"c","output":[{"type":"input_image","image_url":"data:"},
+                                                             {"type":"input_file","file_data":"x"}]}]})");
+  ASSERT_TRUE(call.ok()) << call.error().message;
+  const auto& messages = call->request.conversation.messages;
+  EXPECT_EQ(messages[0].content, "look: [image omitted: this model reads text only]");
+  EXPECT_EQ(messages[2].content,
+            "[image omitted: this model reads text only][file omitted: this model reads text only]");
+}
+
 struct Bad {
   std::string body;
   const char* field;
@@ -325,15 +338,19 @@ TEST(Responses, WritesTheEventsInOrder) {
   EXPECT_EQ(events[0].find("response")->find("usage"), nullptr);
 }
 
-TEST(Responses, WhatALimitCutIsIncomplete) {
-  const std::vector<llm::Event> cut{{0, llm::ContentDelta{"half"}},
-                                    {0, llm::Finished{llm::Finish::kLength, {}, {1, 0, 1, 0}, {}}}};
-  const auto events = events_of(answer(test_head(true), cut));
-  EXPECT_EQ(events.back().find("type")->as_string(), "response.incomplete");
-  const json::Value& response = *events.back().find("response");
-  EXPECT_EQ(json::dump(*response.find("incomplete_details")), R"({"reason":"max_output_tokens"})");
-  EXPECT_EQ(response.find("output")->as_array()[0].find("status")->as_string(), "incomplete");
-  EXPECT_TRUE(response.find("completed_at")->is_null());
+TEST(Responses, WhatWasCutIsIncompleteAndSaysWhy) {
+  for (const auto& [finish, why] :
+       {std::pair(llm::Finish::kLength, "max_output_tokens"), std::pair(llm::Finish::kRepetition, "repetition")}) {
+    const std::vector<llm::Event> cut{{0, llm::ContentDelta{"half"}}, {0, llm::Finished{finish, {}, {1, 0, 1, 0}, {}}}};
+    const auto events = events_of(answer(test_head(true), cut));
+    EXPECT_EQ(events.back().find("type")->as_string(), "response.incomplete");
+    const json::Value& response = *events.back().find("response");
+    EXPECT_EQ(response.find("status")->as_string(), "incomplete");
+    EXPECT_EQ(response.find("incomplete_details")->find("reason")->as_string(), why);
+    EXPECT_EQ(response.find("output")->as_array()[0].find("status")->as_string(), "incomplete");
+    EXPECT_TRUE(response.find("completed_at")->is_null());
+    EXPECT_EQ(json::dump(*json::parse(answer(test_head(false), cut))), json::dump(response));
+  }
 }
 
 TEST(Responses, AnAnswerOfNothingIsAnEmptyMessage) {

@@ -58,7 +58,8 @@ class ResponsesWriter final : public AnswerWriter {
   std::string text_;                                   // its text or arguments
   std::vector<llm::Logprob> logprobs_, new_logprobs_;  // of text_; not yet sent
   llm::Usage usage_;
-  bool begun_ = false, finished_ = false, cut_ = false;
+  const char* cut_ = nullptr;  // why it is not complete
+  bool begun_ = false, finished_ = false;
   std::int64_t sequence_ = 0;
 };
 
@@ -76,10 +77,10 @@ void ResponsesWriter::emit(const char* type, json::Object fields, std::string& o
 json::Object ResponsesWriter::response(const char* status, json::Value error) const {
   json::Object out{{"id", head_.id}, {"object", "response"}, {"created_at", head_.created_unix_s}, {"status", status}};
   out.emplace_back("background", false);
-  out.emplace_back("completed_at", finished_ && !cut_ ? json::Value(head_.now_unix_s()) : json::Value());
+  out.emplace_back("completed_at", finished_ && cut_ == nullptr ? json::Value(head_.now_unix_s()) : json::Value());
   out.emplace_back("error", std::move(error));
   out.emplace_back("incomplete_details",
-                   finished_ && cut_ ? json::Value(json::Object{{"reason", "max_output_tokens"}}) : json::Value());
+                   finished_ && cut_ != nullptr ? json::Value(json::Object{{"reason", cut_}}) : json::Value());
   out.emplace_back("model", head_.model);
   out.emplace_back("output", output_);
   if (finished_) out.emplace_back("usage", usage_object(usage_));  // absent until then: it may not be null
@@ -219,21 +220,22 @@ void ResponsesWriter::event(const llm::Event& event, std::string& out) {
   } else if (const auto* logprobs = std::get_if<llm::LogprobDelta>(&event.body)) {
     new_logprobs_.insert(new_logprobs_.end(), logprobs->tokens.begin(), logprobs->tokens.end());
   } else if (const auto* finished = std::get_if<llm::Finished>(&event.body)) {
-    cut_ = finished->reason == llm::Finish::kLength;
+    if (finished->reason == llm::Finish::kLength) cut_ = "max_output_tokens";
+    if (finished->reason == llm::Finish::kRepetition) cut_ = "repetition";  // not OpenAI's: only who asks gets it
     usage_ = finished->usage;
     // An answer of nothing is a message of nothing.
     if (open_ == Open::kNothing && output_.empty()) open_message(out);
-    close(cut_ ? "incomplete" : "completed", out);
+    close(cut_ != nullptr ? "incomplete" : "completed", out);
     finished_ = true;
   }
 }
 
 void ResponsesWriter::end(std::string& out) {
-  const char* status = cut_ ? "incomplete" : "completed";
+  const char* status = cut_ != nullptr ? "incomplete" : "completed";
   const json::Value whole = response(status, nullptr);
   const std::string text = json::dump(whole);
   if (head_.stream) {
-    emit(cut_ ? "response.incomplete" : "response.completed", {{"response", whole}}, out);
+    emit(cut_ != nullptr ? "response.incomplete" : "response.completed", {{"response", whole}}, out);
   } else {
     out += text;
   }
