@@ -2,6 +2,8 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
+#include <new>
+#include <system_error>
 
 #include "baltoro/base/mapped_file.h"
 #include "baltoro/cli/command.h"
@@ -22,6 +24,14 @@ int main(int argc, char** argv) {
       return app.exit(error) == 0 ? 0 : baltoro::cli::kExitUsage;
     }
     return 0;
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "baltoro: no memory left: more is needed than this process may have (see ulimit -v)\n");
+    return 70;
+  } catch (const std::system_error& error) {
+    const bool thread = error.code() == std::errc::resource_unavailable_try_again;
+    std::fprintf(stderr, "baltoro: %s%s%s\n", thread ? "no thread to be had: " : "", error.what(),
+                 thread ? "; it needs more memory or threads than this process may have (see ulimit -v, -u)" : "");
+    return 70;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "baltoro: %s\n", error.what());
     return 70;

@@ -155,9 +155,11 @@ class Surroundings(unittest.TestCase):
         self.assertEqual(self.serves_or_says_why(self.run_limited({}, {"TMPDIR": "/nowhere"})), "")
 
     def test_memory_that_is_too_small_is_said_before_loading(self):
-        for megabytes in (64, 96, 160, 256):  # below, the kernel cannot even load the program
+        for megabytes in (16, 24, 40, 56, 64, 96, 160, 256):
             error = self.serves_or_says_why(self.run_limited({resource.RLIMIT_AS: megabytes << 20}))
             self.assertIsNotNone(error)
+            if error and "shared libraries" not in error:
+                self.assertRegex(error, r"^baltoro[^\n]*(memory|thread)[^\n]*\n$")
 
     def test_an_address_of_the_other_family(self):
         try:
