@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <csignal>
+#include "baltoro/cli/signal_watch.h"
 
 namespace baltoro::cli {
 
@@ -9,9 +9,6 @@ namespace baltoro::cli {
 class ServeSignals {
  public:
   ServeSignals();
-  ~ServeSignals();  // signals as before
-  ServeSignals(const ServeSignals&) = delete;
-  ServeSignals& operator=(const ServeSignals&) = delete;
 
   enum class Came : unsigned char { kNothing, kStop, kReload };
   // The next signal that was not told yet: kStop for SIGINT and SIGTERM, kReload for SIGHUP. kNothing after that many
@@ -19,9 +16,8 @@ class ServeSignals {
   Came wait(double seconds);
 
  private:
-  int fd_ = -1;
-  int stops_told_ = 0, reloads_told_ = 0;
-  struct sigaction old_int_{}, old_term_{}, old_hup_{};
+  SignalWatch signals_;
+  int stops_told_, reloads_told_;
 };
 
 }  // namespace baltoro::cli
