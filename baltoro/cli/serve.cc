@@ -34,13 +34,14 @@ struct ServeOptions {
   ServeApiOptions api;
   std::string host = "127.0.0.1", model_name, api_key_file, keys_file, script;
   int port = 8080;
-  std::vector<std::string> api_keys, allow_hosts;
+  std::vector<std::string> api_keys, allow_hosts, model_aliases;
   std::int64_t max_sequences = 32, max_batch_tokens = 512, max_queue = 256, kv_tokens = 0, max_choices = 8;
   std::int64_t max_queue_tokens = 0, max_identical_calls = 0;
   bool stop_repetition = false;
   double max_gap_ms = 1000, priority_seconds = 10, request_seconds = 0;
   std::int64_t max_body_mib = 16, max_connections = 4096;
   double drain_seconds = 30, body_seconds = 60, idle_seconds = 75, write_seconds = 30, answer_seconds = 7200;
+  double watchdog_seconds = 600;
   bool quiet = false;
   std::string kv_dir;
   std::int64_t kv_disk = std::int64_t{16} << 30;
@@ -121,6 +122,11 @@ Result<server::ServerOptions> server_options(const ServeOptions& options) {
   out.api.call.handling.stop_repetition = options.stop_repetition;
   if (options.request_seconds > 0) out.api.call.handling.timeout_seconds = options.request_seconds;
   out.api.allowed_hosts = options.allow_hosts;
+  out.api.model_aliases = options.model_aliases;
+  out.watchdog.limit_seconds = options.watchdog_seconds;
+  out.watchdog.notice = [log = std::make_shared<AccessLog>()](std::string_view line) {
+    (*log)(fmt::format("baltoro serve: {}", line));
+  };
   out.api.limits.max_choices = options.max_choices;
   out.api.log_format = options.log_format == "json" ? server::LogFormat::kJson : server::LogFormat::kText;
   BALTORO_TRY_STATUS(apply_serve_api_options(options.api, out.api));
@@ -248,6 +254,8 @@ void add_limits(CLI::App& app, ServeOptions& options) {
   time("--answer-seconds", options.answer_seconds, "Time for a whole answer (0: no limit)");
   time("--request-seconds", options.request_seconds, "Time for a request that names no timeout (0: no limit)");
   time("--priority-seconds", options.priority_seconds, "Waiting time that one step of priority is worth");
+  time("--watchdog-seconds", options.watchdog_seconds,
+       "A step of the model that takes longer turns /health red, with a line of what each thread does (0: never)");
   time("--idle-seconds", options.idle_seconds, "Time a connection may rest between requests");
   time("--write-seconds", options.write_seconds, "Time a client may leave its answer unread");
 }
@@ -281,6 +289,10 @@ void add_serve(CLI::App& app) {
       ->check(CLI::Range(0, 65535))
       ->capture_default_str();
   serve.add_option("--model-name", options->model_name, "The model's name in the API (default: the folder's)");
+  serve
+      .add_option("--model-alias", options->model_aliases,
+                  "A further name that requests may give; 'claude-*': all that begin so; may be repeated")
+      ->type_name("NAME");
   serve.add_option("--api-key", options->api_keys, "A key that clients must send; may be repeated ($BALTORO_API_KEY)")
       ->type_name("KEY");
   serve.add_option("--api-key-file", options->api_key_file, "A file with one key a line")->type_name("FILE");

@@ -22,6 +22,12 @@ Result<std::vector<llm::Script>> author(const llm::ChatRequest& request) {
   } else if (text == "fail") {
     llm::append(script, llm::script_content("two words"));
     script.push_back({0, llm::Finished{llm::Finish::kError, {}, {}, {Errc::kResourceExhausted, "no memory"}}});
+  } else if (text == "progress") {
+    llm::Finished end;
+    end.reason = llm::Finish::kRepetition;
+    script.push_back({0, llm::PrefillProgress{.tokens_done = 300, .tokens_total = 400, .tokens_cached = 300}});
+    llm::append(script, llm::script_content("read", 0.05));
+    script.push_back({0, end});
   } else if (text == "whose") {
     llm::append(script, llm::script_content("of " + request.cache_scope.tenant));
   } else if (text == "tool") {
@@ -86,6 +92,39 @@ TEST_F(AnthropicApiTest, StreamsEvents) {
     at = answer.body.find(event, at);
     ASSERT_NE(at, std::string::npos) << event << "\n" << answer.body;
   }
+}
+
+TEST_F(AnthropicApiTest, AStreamBeginsWithWhatIsKnownOfItsPromptAndEndsWithWhy) {
+  start();
+  const Answer answer = exchange(post("/v1/messages", message_body("progress", R"(,"stream":true)")));
+  const std::size_t begun = answer.body.find("message_start"), text = answer.body.find("content_block_start");
+  ASSERT_NE(text, std::string::npos) << answer.body;
+  const std::string head = answer.body.substr(begun, text - begun);
+  EXPECT_NE(head.find(R"("input_tokens":100,"cache_creation_input_tokens":0,"cache_read_input_tokens":300)"),
+            std::string::npos)
+      << head;
+  const std::string end = answer.body.substr(answer.body.find("message_delta"));
+  EXPECT_NE(end.find(R"("stop_reason":"end_turn","stop_sequence":null,"stop_details":{"type":"repetition")"),
+            std::string::npos)
+      << end;
+}
+
+// Claude Code asks for Anthropic's models by name.
+TEST_F(AnthropicApiTest, TheModelMayHaveOtherNames) {
+  ServerOptions options;
+  options.api.model_aliases = {"kimi", "claude-*"};
+  start(std::move(options));
+  const auto ask = [&](const std::string& model) {
+    const std::string body = R"({"max_tokens":9,"messages":[{"role":"user","content":"x"}],"model":")" + model + "\"}";
+    return exchange(post("/v1/messages", body));
+  };
+  for (const char* name : {"scripted", "kimi", "claude-sonnet-5", "claude-"}) {
+    const Answer answer = ask(name);
+    EXPECT_EQ(answer.status, 200) << name;
+    EXPECT_NE(answer.body.find(R"("model":"scripted")"), std::string::npos) << answer.body;
+  }
+  for (const char* name : {"kimi2", "claude", "*", "gpt"}) EXPECT_EQ(ask(name).type(), "not_found_error") << name;
+  EXPECT_EQ(exchange(get("/v1/models/claude-sonnet-5")).status, 200);
 }
 
 TEST_F(AnthropicApiTest, ListsModelsInTheShapeThatTheClientKnows) {

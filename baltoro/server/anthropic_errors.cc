@@ -16,6 +16,8 @@ const char* type_of(int status) {
       return "permission_error";
     case 404:
       return "not_found_error";
+    case 409:
+      return "conflict_error";
     case 413:
       return "request_too_large";
     case 429:

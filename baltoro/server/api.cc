@@ -159,6 +159,11 @@ bool Api::Route::fits(std::string_view wanted) const {
   return slashes || wanted.find('/') == wanted.npos;
 }
 
+// Whether the model is at work for it.
+bool Api::Route::generates() const {
+  return answer == &Api::chat || answer == &Api::completion || answer == &Api::messages || answer == &Api::responses;
+}
+
 const Api::Route* Api::find_route(const Request& request) {
   const Route* other_method = nullptr;
   const std::string_view path = anthropic_route(request.path);
@@ -232,18 +237,34 @@ std::optional<Response> Api::reject_early(const Request& head) {
 std::unique_ptr<Reply> Api::handle(Request request, std::function<void()> wake) {
   const Route* route = find_route(request);
   BALTORO_CHECK(route != nullptr, "a request without a route was not rejected");
-  Answer answer = (this->*route->answer)(request, std::move(wake));
-  if (!answer.ok()) {
-    metrics_.failed(answer.error().code);
-    if (http_status(answer.error().code) == 500 && options_.log) {
-      options_.log(fmt::format("{} error {}", request.id, log_safe(answer.error().message)));
-    }
-    Response response = refusal(request, answer.error());
-    if (const auto account = account_of(request))
-      std::ranges::copy(account->headers(), std::back_inserter(response.headers));
-    return make_reply(std::move(response));
+  const WorkClock::Piece timed(handling_);
+  const std::string* key = route->generates() ? request.header("idempotency-key") : nullptr;
+  if (key == nullptr) return run(*route, request, std::move(wake));
+  Sha256 digest;
+  digest.update(std::as_bytes(std::span(request.body)));
+  const IdempotentAnswers::Asked asked{
+      .whose = fmt::format("{} {}", tenant_of(request), route->path), .key = *key, .body = digest.finish()};
+  auto given = once_.answer(asked, std::move(wake), [&](Wake woken) { return run(*route, request, std::move(woken)); });
+  if (given.reply) return std::move(given.reply);
+  Response response = refusal(request, given.status, given.message);
+  response.headers.emplace_back("X-Should-Retry", "false");  // SDKs send a 409 again
+  return make_reply(std::move(response));
+}
+
+std::unique_ptr<Reply> Api::run(const Route& route, Request& request, Wake wake) {
+  Answer answer = (this->*route.answer)(request, std::move(wake));
+  return answer.ok() ? *std::move(answer) : refused(request, answer.error());
+}
+
+std::unique_ptr<Reply> Api::refused(const Request& request, const Error& error) {
+  metrics_.failed(error.code);
+  if (http_status(error.code) == 500 && options_.log) {
+    options_.log(fmt::format("{} error {}", request.id, log_safe(error.message)));
   }
-  return *std::move(answer);
+  Response response = refusal(request, error);
+  if (const auto account = account_of(request))
+    std::ranges::copy(account->headers(), std::back_inserter(response.headers));
+  return make_reply(std::move(response));
 }
 
 Response Api::protocol_error(const Request& head, int status, std::string_view message) {
@@ -259,7 +280,10 @@ void Api::ended(const Request& request, const Ended& how) {
 
 Status Api::check_model(const std::string& name) const {
   const std::string id = backend_.model().id;
-  if (name.empty() || name == id) return {};
+  const auto means_it = [&](std::string_view alias) {
+    return alias.ends_with('*') ? name.starts_with(alias.substr(0, alias.size() - 1)) : name == alias;
+  };
+  if (name.empty() || name == id || std::ranges::any_of(options_.model_aliases, means_it)) return {};
   Error error{Errc::kNotFound,
               fmt::format("the model \"{}\" is not served here, \"{}\" is", utf8_sanitize(name.substr(0, 128)), id)};
   error.field = "model";
@@ -486,9 +510,13 @@ Api::Answer Api::page(Request& request, Wake) {
 }
 
 // Alive is not ready: who restarts servers looks here, who sends them work looks at health.
-Api::Answer Api::alive(Request&, Wake) { return make_reply({.body = R"({"status":"alive"})"}); }
+Api::Answer Api::alive(Request&, Wake) {
+  if (stuck_) return make_reply({.status = 503, .body = R"({"status":"stuck"})"});
+  return make_reply({.body = R"({"status":"alive"})"});
+}
 
 Api::Answer Api::health(Request&, Wake) {
+  if (stuck_) return make_reply({.status = 503, .body = R"({"status":"stuck"})"});
   if (draining_) return make_reply({.status = 503, .body = R"({"status":"draining"})"});
   return make_reply({.body = R"({"status":"ok"})"});
 }

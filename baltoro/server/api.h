@@ -19,13 +19,17 @@
 #include "baltoro/server/call_options.h"
 #include "baltoro/server/generation_reply.h"
 #include "baltoro/server/http.h"
+#include "baltoro/server/idempotent_answers.h"
 #include "baltoro/server/metrics.h"
 #include "baltoro/server/responses_service.h"
+#include "baltoro/server/watchdog.h"
 
 namespace baltoro::server {
 
 struct ApiOptions {
-  KeySet keys;                             // open: no key needed
+  KeySet keys;  // open: no key needed
+  std::vector<std::string>
+      model_aliases;  // names of the model beside its own; one may end with '*': any that begins so
   std::vector<std::string> allowed_hosts;  // names accepted in the Host header, without port; empty: any
   ApiLimits limits;
   std::size_t max_waiting_bytes = std::size_t{4} << 20;  // of one answer that its client does not read
@@ -52,6 +56,10 @@ class Api final : public Handler {
 
   // From now on everything but /health and /metrics is refused with 503, and /health says so.
   void set_draining() { draining_ = true; }
+  // While true, /health and /health/live say 503: something does not get on (see Watchdog).
+  void set_stuck(bool stuck) { stuck_ = stuck; }
+  // The oldest of the handle() calls under way.
+  double busy_seconds() const { return handling_.oldest_seconds(); }
 
  private:
   using Wake = std::function<void()>;
@@ -65,10 +73,13 @@ class Api final : public Handler {
     bool slashes = false;          // prefix: the name may have them
 
     bool fits(std::string_view wanted) const;
+    bool generates() const;
   };
   static std::span<const Route> routes();
   // The route for a path and, where it has one, for the method.
   static const Route* find_route(const Request& request);
+  std::unique_ptr<Reply> run(const Route& route, Request& request, Wake wake);
+  std::unique_ptr<Reply> refused(const Request& request, const Error& error);
   static Response refusal(const Request& head, const Error& error);
   static Response refusal(const Request& head, int status, std::string_view message);
   bool host_allowed(const Request& head) const;
@@ -122,7 +133,9 @@ class Api final : public Handler {
   ResponsesService responses_;
   const ThinkingSigner signer_;
   Metrics metrics_;
-  std::atomic<bool> draining_ = false;
+  WorkClock handling_;
+  IdempotentAnswers once_;
+  std::atomic<bool> draining_ = false, stuck_ = false;
 };
 
 }  // namespace baltoro::server

@@ -35,8 +35,8 @@ GenerationReply::~GenerationReply() {
   parts_.tickets.clear();
   metrics_.tokens(usage_);
   metrics_.generations(-1);
-  const bool whole = finished_ == parts_.choices;
-  parts_.booking.use(whole ? usage_.tokens_prompt + usage_.tokens_output : parts_.tokens_prompt + pieces_);
+  parts_.booking.use(finished_ == parts_.choices ? usage_.tokens_prompt + usage_.tokens_output
+                                                 : parts_.tokens_prompt + pieces_);
 }
 
 std::optional<Response> GenerationReply::head() {

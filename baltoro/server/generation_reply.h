@@ -44,6 +44,7 @@ class GenerationReply final : public Reply {
   void woken() override;
   void stop() override;
   LogFields log_fields() const override;
+  bool whole() const override { return !failure_ && finished_ == parts_.choices; }
 
  private:
   void check_bounds();

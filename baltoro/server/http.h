@@ -66,6 +66,8 @@ class Reply {
   virtual void stop() {}
   // What the access log says after the standard fields, e.g. prompt_tokens, output_tokens, finish. No user text.
   virtual LogFields log_fields() const { return {}; }
+  // Once it is over: whether it said all that it was to say.
+  virtual bool whole() const { return true; }
 };
 
 // A reply that is complete from the start.

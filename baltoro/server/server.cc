@@ -25,8 +25,15 @@ Result<std::unique_ptr<Server>> Server::start(ServerOptions options, llm::Backen
     }
   }
   HttpServerOptions http = options.http;
+  Watchdog::Options watchdog = std::move(options.watchdog);
   std::unique_ptr<Server> out(new Server(std::move(options), backend));
   BALTORO_TRY(out->http_, HttpServer::listen(std::move(http), *out->api_));
+  if (watchdog.limit_seconds <= 0) return out;
+  watchdog.stuck = [api = out->api_.get()](bool stuck) { api->set_stuck(stuck); };
+  BALTORO_TRY(out->watchdog_,
+              Watchdog::start(std::move(watchdog),
+                              {{"the engine", [&backend] { return backend.busy_seconds(); }},
+                               {"the reading of a request", [api = out->api_.get()] { return api->busy_seconds(); }}}));
   return out;
 }
 

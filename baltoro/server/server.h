@@ -10,12 +10,14 @@
 #include "baltoro/llm/llm.h"
 #include "baltoro/server/api.h"
 #include "baltoro/server/http_server.h"
+#include "baltoro/server/watchdog.h"
 
 namespace baltoro::server {
 
 struct ServerOptions {
   HttpServerOptions http;
-  ApiOptions api;  // allowed_hosts empty and http.host a loopback address: the loopback names
+  ApiOptions api;              // allowed_hosts empty and http.host a loopback address: the loopback names
+  Watchdog::Options watchdog;  // its limit 0: none
 };
 
 // A backend behind HTTP: the api on an HttpServer.
@@ -40,6 +42,7 @@ class Server {
   llm::Backend& backend_;
   std::unique_ptr<Api> api_;
   std::unique_ptr<HttpServer> http_;
+  std::unique_ptr<Watchdog> watchdog_;
 };
 
 // "127.0.0.1", "localhost", "::1", ...

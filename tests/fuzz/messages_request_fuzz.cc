@@ -15,7 +15,7 @@ using namespace baltoro;
 using namespace baltoro::server;
 
 const ThinkingSigner& signer() {
-  static const ThinkingSigner kSigner(SealKey({}));
+  static const ThinkingSigner kSigner(SealKey(SealKey::Bytes{}));
   return kSigner;
 }
 

@@ -41,7 +41,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     check_request_error(body.error(), openai_error_response(body.error()));
     return 0;
   }
-  ResponsesService service({.limits = limits, .store = {}, .seal = Seal(SealKey({})), .now_unix_s = [] { return 1; }});
+  ResponsesService service(
+      {.limits = limits, .store = {}, .seal = Seal(SealKey(SealKey::Bytes{})), .now_unix_s = [] { return 1; }});
   auto call = service.prepare(*body, "ann", "resp_1", "m");
   if (!call.ok()) {
     check_request_error(call.error(), openai_error_response(call.error()));
