@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "baltoro/base/file.h"
 #include "baltoro/text/grammar_sample_test.h"
 #include "baltoro/text/schema_check_test.h"
 
@@ -385,8 +386,10 @@ TEST(RandomSchemas, TextsAreValidValuesAreWrittenMasksAreExact) {
 }
 
 TEST(RandomSchemas, WithTheRealVocabulary) {
-  auto tokenizer = load_tokenizer(std::string(BALTORO_SHARED_DIR) + "/tokenizer/kimi");
-  if (!tokenizer.ok()) GTEST_SKIP() << "no " << BALTORO_SHARED_DIR << "/tokenizer/kimi";
+  const std::string dir = std::string(BALTORO_SHARED_DIR) + "/tokenizer/kimi";
+  if (!is_directory(dir)) GTEST_SKIP() << "needs " << dir;
+  auto tokenizer = load_tokenizer(dir);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
   try_schemas(*make_grammar_vocabulary(*tokenizer), 100001, 150);
 }
 
