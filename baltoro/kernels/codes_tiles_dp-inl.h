@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products of more tokens straight from the codes of a panel. Expanding a code again for each tile of up to seven
-// tokens costs little: it runs on ports that the products leave free, and codes are a quarter of what pairs are.
+// tokens costs little: it runs on ports that the products leave free, and codes are less than pairs are.
 
 // A tile over one run.
 struct CodedRun {

@@ -6,6 +6,7 @@ struct Int8Codes {
   static constexpr std::int64_t kRun = kBlock;
   static constexpr bool kShortRuns = false;
   static constexpr int kExpand = 2;
+  static constexpr int kLanesFrom = 15;
   static constexpr int kUnpackFrom = 15;
   static constexpr int kFourRows = 3;
   static int vectors(std::int64_t) { return 16; }

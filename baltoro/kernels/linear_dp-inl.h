@@ -10,7 +10,8 @@
 // so that it comes from memory once, asked for in small parts beside the products, and is used from the caches by all
 // tiles but the first. Partial sums of all tokens, [tokens, 32 rows, 16 lanes], wait in the second cache meanwhile.
 // Here: what all formats share; pairs_dp-inl.h: BF16; codes_few_dp-inl.h, codes_tiles_dp-inl.h: one, few and more
-// tokens that meet the codes straight; codes_many_dp-inl.h: those worth an unpacked panel.
+// tokens that meet the codes straight; codes_lanes_dp-inl.h: those for which a run of codes is put in order;
+// codes_many_dp-inl.h: those worth an unpacked panel.
 
 constexpr int kDpRows = kDpPanelRows;
 constexpr int kSums = kDpSums;
@@ -62,6 +63,7 @@ struct CodedPanel {
   const std::byte* codes = nullptr;
   std::int64_t row_bytes = 0;
   std::int64_t rows = 0;
+  std::int64_t rows_behind = 0;  // of the next panel of the call
   std::int64_t cols = 0;
   const RowScales* scales = nullptr;  // of each row
   // Those of the first row as stored, to ask memory for; any address and 0 where they are widened.

@@ -89,14 +89,19 @@ void add_tile_unpacked(const CodedPanel& panel, const TokenTile& tile, const DpS
 // Tokens [first, first + n) times one panel whose first row is `row`.
 template <class W>
 void multiply_panel(const CodedPanel& panel, std::int64_t row, const LinearArgs<bf16>& args, std::int64_t first,
-                    std::int64_t n, const DpScratch& scratch) {
-  static_assert(W::kUnpackFrom <= kDpSummedTokens);
+                    std::int64_t n, const DpScratch& scratch, LaneBuffers& lanes) {
+  static_assert(W::kUnpackFrom <= kDpSummedTokens + 1);
   using Rows = void (*)(const CodedPanel&, const bf16*, float*);
   static constexpr Rows kAddRows[kDpFewTokens] = {add_tile_codes<W, 1>, add_tile_codes<W, 2>, add_tile_codes<W, 3>,
                                                   add_tile_codes<W, 4>};
   if (n < W::kUnpackFrom) {
-    n <= kDpFewTokens ? kAddRows[n - 1](panel, scratch.x, scratch.sums)
-                      : add_code_runs<W>(panel, scratch.x, n, scratch.sums);
+    if (n <= kDpFewTokens) {
+      kAddRows[n - 1](panel, scratch.x, scratch.sums);
+    } else if (n < W::kLanesFrom) {
+      add_code_runs<W>(panel, scratch.x, n, scratch.sums);
+    } else if constexpr (W::kLanesFrom < W::kUnpackFrom) {
+      add_lane_runs<W>(panel, scratch.x, n, scratch.sums, lanes);
+    }
     return store_tile(args, first, n, row, panel.rows, scratch.sums);
   }
   for (std::int64_t c = 0; c < panel.cols; c += kBlock) {
@@ -136,6 +141,7 @@ void linear_codes(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_
     const std::int64_t first = part_begin(args.tokens, chunks, chunk);
     const std::int64_t n = part_begin(args.tokens, chunks, chunk + 1) - first;
     prefetch_first<W>(w, row_begin, row_end, n);
+    LaneBuffers lanes{.now = s.pairs, .next = s.pairs + kDpRows * kLaneBytes<W>};  // pairs are not there then
     order_tokens<W>(args, w.cols, first, n, n < W::kUnpackFrom ? 1 : count_tiles(n, kDpUnpackedTokens), s.x);
     for (std::int64_t row = row_begin; row < row_end; row += kDpRows) {
       const std::int64_t rows = clamp(row_end - row, kDpRows);
@@ -147,11 +153,12 @@ void linear_codes(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_
       const CodedPanel panel{.codes = w.data + row * w.row_bytes(),
                              .row_bytes = w.row_bytes(),
                              .rows = rows,
+                             .rows_behind = clamp(row_end - row - rows, kDpRows),
                              .cols = w.cols,
                              .scales = scales,
                              .stored_scales = stored ? scales[0].stored : w.data,
                              .scale_row_bytes = stored ? w.scale_cols() * 2 : 0};
-      multiply_panel<W>(panel, row, args, first, n, s);
+      multiply_panel<W>(panel, row, args, first, n, s, lanes);
     }
   }
 }

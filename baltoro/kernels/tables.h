@@ -43,10 +43,10 @@ constexpr std::int64_t attend_lanes(std::int64_t queries) { return round_up(quer
 constexpr std::int64_t scratch_row_floats(std::int64_t cols) { return round_up(cols, 32); }
 constexpr std::int64_t scratch_scale_floats(std::int64_t cols) { return round_up(cols / 32 + 1, 16); }
 
-// avx512_bf16: rows of a panel; most tokens of a tile of BF16 weights, and of codes: straight and from unpacked panels;
-// tokens that meet whole rows of codes; most tokens whose partial sums wait at a time.
+// avx512_bf16: rows of a panel; most tokens of a tile of BF16 weights, and of codes: straight, in lanes and from
+// unpacked panels; tokens that meet whole rows of codes; most tokens whose partial sums wait at a time.
 inline constexpr int kDpPanelRows = 32;
-inline constexpr int kDpPairTokens = 6, kDpCodeTokens = 7, kDpUnpackedTokens = 8;
+inline constexpr int kDpPairTokens = 6, kDpCodeTokens = 7, kDpLaneTokens = 6, kDpUnpackedTokens = 8;
 inline constexpr int kDpFewTokens = 4, kDpSummedTokens = 96;
 // Floats from a token's partial sums to the next's. One vector more than they take: loads wait for a store to a place
 // that lies a multiple of 4 KiB away.
