@@ -66,6 +66,16 @@ struct Int4Codes {
       q[0] = load_bytes(codes, size);
     }
   }
+  // Half of a run of 16 vectors: q[0] and q[1] are what load() gives as q[2 part] and q[2 part + 1].
+  [[gnu::always_inline]] static void load_half(const std::byte* codes, int part, std::int64_t n, __m512i (&q)[2]) {
+    const std::int64_t size = n / 2;
+    const __m512i a = load_bytes(codes, size), b = load_bytes(codes + 64, size - 64);
+    const __m512i c = load_bytes(codes + 128, size - 128), d = load_bytes(codes + 192, size - 192);
+    const __m512i ab = part == 0 ? _mm512_unpacklo_epi32(a, b) : _mm512_unpackhi_epi32(a, b);
+    const __m512i cd = part == 0 ? _mm512_unpacklo_epi32(c, d) : _mm512_unpackhi_epi32(c, d);
+    q[0] = _mm512_unpacklo_epi64(ab, cd);
+    q[1] = _mm512_unpackhi_epi64(ab, cd);
+  }
   template <int K>
   [[gnu::always_inline]] static Pairs expand(__m512i q) {
     return _mm512_permutexvar_epi16(_mm512_srli_epi32(q, 4 * K), _mm512_load_si512(kTables.int4));

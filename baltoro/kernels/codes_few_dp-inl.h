@@ -48,27 +48,46 @@ template <class W, int T, int R, int N, int V>
   }
 }
 
+// Whether codes of four vectors are read twice, so that half of a run is in registers beside the sums. One and two
+// tokens have room for all, and are slower so where memory is fast.
+template <class W, int T, int V>
+constexpr bool kInHalves = W::kExpand == 4 && V == 16 && T > 2;
+
+// Part of the codes of N runs of R rows as vectors.
+template <class W, int T, int R, int N, int V, int S>
+[[gnu::always_inline]] inline void load_coded_runs(const CodedPanel& panel, std::int64_t r, int part, std::int64_t c,
+                                                   std::int64_t n, __m512i (&q)[S][N][R]) {
+  for (int m = 0; m < N; ++m) {
+    for (int i = 0; i < R; ++i) {
+      const std::byte* codes = panel.codes + (r + i) * panel.row_bytes + W::bytes(c + m * kBlock);
+      __m512i loaded[kInHalves<W, T, V> ? 2 : 4];
+      if constexpr (kInHalves<W, T, V>) {
+        W::load_half(codes, part, n, loaded);
+      } else {
+        W::template load<V>(codes, part, n, loaded);
+      }
+      for (int j = 0; j < S; ++j) q[j][m][i] = loaded[j];
+    }
+  }
+}
+
 // N runs of V vectors of rows [r, r + R), the first at column c and each of n columns: acc = x . codes. ahead: as many
 // codes to ask memory for, or null.
 template <class W, int T, int R, int N, int V>
 [[gnu::always_inline]] inline void dot_coded_runs(const CodedPanel& panel, std::int64_t r, const bf16* x,
                                                   std::int64_t c, std::int64_t n, const std::byte* ahead,
                                                   F (&acc)[N][T][R]) {
-  constexpr int kCodeVectors = V / W::kExpand, kParts = (kCodeVectors + 3) / 4, kVectors = kCodeVectors / kParts;
+  constexpr int kCodeVectors = V / W::kExpand;
+  constexpr int kParts = kInHalves<W, T, V> ? 2 : (kCodeVectors + 3) / 4, kVectors = kCodeVectors / kParts;
   for (auto& run : acc) {
     for (auto& row : run) {
       for (F& lanes : row) lanes = zero();
     }
   }
   for (int part = 0; part < kParts; ++part) {
+    if constexpr (kInHalves<W, T, V>) asm volatile("" ::: "memory");  // else GCC keeps what it has read for both
     __m512i q[kVectors][N][R];
-    for (int m = 0; m < N; ++m) {
-      for (int i = 0; i < R; ++i) {
-        __m512i loaded[4];
-        W::template load<V>(panel.codes + (r + i) * panel.row_bytes + W::bytes(c + m * kBlock), part, n, loaded);
-        for (int j = 0; j < kVectors; ++j) q[j][m][i] = loaded[j];
-      }
-    }
+    load_coded_runs<W, T, R, N, V>(panel, r, part, c, n, q);
     for (int j = 0; j < kVectors; ++j, x += 32 * W::kExpand) {
       for (int i = 0; ahead != nullptr && i < R * N; ++i, ahead += 64) _mm_prefetch(ahead, _MM_HINT_T0);
       add_code_vector<W, T, R, N, V>(x, q[j], acc);
