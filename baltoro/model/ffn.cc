@@ -6,6 +6,8 @@
 namespace baltoro::model {
 namespace {
 
+constexpr std::int64_t kContractRows = 128, kLeastChunks = 8;  // of a chunk; a thread
+
 std::int64_t width(const ExpertTokens& e) { return e.weights->gate.rows; }
 
 // A row of gate and the same row of up, for the expert's tokens.
@@ -82,7 +84,10 @@ Slots slots_of(const ExpertTokens& e, std::int64_t begin, std::int64_t end) {
 // the experts in their order: the order of a token's sum is fixed without a buffer per slot.
 void contract(std::span<const ExpertTokens> experts, float* y, std::int64_t tokens, const Context& c) {
   const std::int64_t hidden = c.config.hidden_size;
-  Region region{.name = "down", .count = hidden, .item = {}, .multiple = kRowMultiple};
+  // Each chunk puts every expert's tokens in the kernels' order anew: not too few rows, but enough chunks for all.
+  const std::int64_t least = hidden / (kLeastChunks * c.pool.size()) / kRowMultiple * kRowMultiple;
+  Region region{
+      .name = "down", .count = hidden, .item = {}, .multiple = std::clamp(least, kRowMultiple, kContractRows)};
   for (const ExpertTokens& e : experts) {
     const ItemWork row = row_work(e.weights->down, e.tokens);
     region.item = {.bytes = region.item.bytes + row.bytes, .flops = region.item.flops + row.flops};
