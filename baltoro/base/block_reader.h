@@ -30,6 +30,7 @@ enum class Urgency : std::uint8_t { kNow, kLater };  // nothing of kLater starts
 struct BlockReaderStats {
   std::int64_t bytes_read = 0;  // from the device, with the edges that alignment adds
   double busy_seconds = 0;      // while anything was under way
+  std::int64_t retries = 0;     // reads that the system failed, and that were tried once more
   bool io_uring = false;        // reads through io_uring, not by threads
   bool direct = false;          // past the page cache
 };
@@ -39,7 +40,7 @@ struct BlockReaderStats {
 class BlockReader {
  public:
   // Called once for each read, from a thread of the reader's, without locks: may call the reader. An error says which
-  // file and why: kIo, or kCorrupt when the file ends early; kCancelled: see cancel().
+  // file and why: kIo, after a second try; kCorrupt when the file ends early; kCancelled: see cancel().
   using Done = std::function<void(std::uint32_t tag, Status status)>;
 
   // Forgets what has not begun, and waits for what has: no `into` is written to afterwards and no Done called.

@@ -87,6 +87,10 @@ class PieceReader : public BlockReader {
   // been told; false: `piece` is now what is left to read.
   bool advance(ReadPiece& piece, std::int64_t result) {
     if (result == -EAGAIN || result == -EINTR) return false;
+    if (result < 0 && !std::exchange(piece.retried, true)) {  // a disk's passing trouble costs no answer
+      queue_.note_retry();
+      return false;
+    }
     if (result < 0) return end(piece, 0, io_error("cannot read", file(piece).path, static_cast<int>(-result)));
     if (result >= piece.bytes) return end(piece, result, {});
     const std::int64_t whole = round_down(result, kReadAlignment);

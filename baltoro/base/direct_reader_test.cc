@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <cstring>
 #include <map>
 #include <mutex>
 #include <numeric>
@@ -135,6 +136,25 @@ TEST_P(DirectReader, AFileThatShrankIsAnErrorNotData) {
     EXPECT_EQ(outcomes_.of(tag).error().code, Errc::kCorrupt);
     EXPECT_THAT(outcomes_.of(tag).error().message, HasSubstr(path_));
   }
+}
+
+// This process's own memory as a file: what is mapped can be read, address 0 is an I/O error.
+TEST_P(DirectReader, WhatCannotBeReadIsTriedTwice) {
+  const auto reader =
+      open_direct_reader({"/proc/self/mem"}, outcomes_.done(),
+                         {.tags = 2, .depth = 2, .piece_bytes = 1 << 16, .io_uring = GetParam().io_uring});
+  ASSERT_TRUE(reader.ok()) << reader.error().message;
+  const auto own = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(memory_.data()));
+  std::memset(memory_.data(), 7, kReadAlignment);
+  (*reader)->read({.tag = 0, .offset = 0, .bytes = 100, .into = memory_.data() + (1 << 20)}, Urgency::kNow);
+  (*reader)->read({.tag = 1, .offset = own, .bytes = 100, .into = memory_.data() + (2 << 20)}, Urgency::kNow);
+  outcomes_.wait(2);
+  ASSERT_FALSE(outcomes_.of(0).ok());
+  EXPECT_EQ(outcomes_.of(0).error().code, Errc::kIo);
+  EXPECT_THAT(outcomes_.of(0).error().message, HasSubstr("/proc/self/mem"));
+  EXPECT_TRUE(outcomes_.of(1).ok());
+  EXPECT_EQ(read_back(2 << 20, 100), std::string(100, 7));
+  EXPECT_EQ((*reader)->stats().retries, 1);
 }
 
 TEST_P(DirectReader, ARemovedFileIsStillRead) {

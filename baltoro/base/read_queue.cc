@@ -123,6 +123,11 @@ bool ReadQueue::finish(const ReadPiece& piece, std::int64_t got, Status status, 
   return true;
 }
 
+void ReadQueue::note_retry() {
+  const std::lock_guard lock(mutex_);
+  ++stats_.retries;
+}
+
 BlockReaderStats ReadQueue::stats() const {
   const std::lock_guard lock(mutex_);
   BlockReaderStats stats = stats_;

@@ -21,6 +21,7 @@ struct ReadPiece {
   std::int64_t bytes = 0;
   std::byte* into = nullptr;
   std::int64_t got = 0;  // of earlier calls, when it comes in parts
+  bool retried = false;  // a call has failed already
   std::int64_t room() const { return round_up(bytes, kReadAlignment); }
 };
 
@@ -38,6 +39,7 @@ class ReadQueue {
   // A piece has ended, with `got` bytes off the device. True: it was the last of its read, whose outcome is then in
   // *outcome. The pieces of a read that has failed and were not taken are dropped.
   bool finish(const ReadPiece& piece, std::int64_t got, Status status, Status* outcome);
+  void note_retry();
   bool stopped() const;
   BlockReaderStats stats() const;
 

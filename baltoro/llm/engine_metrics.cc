@@ -33,6 +33,7 @@ void add_expert_metrics(const model::ExpertStats& experts, BackendMetrics& metri
   add("expert_read_ahead_given_up_total", experts.read_ahead_given_up);
   add("expert_read_bytes_total", experts.bytes_read);
   add("expert_read_seconds_total", experts.read_seconds);
+  add("expert_read_retries_total", experts.read_retries);
   add("expert_stall_seconds_total", experts.stall_seconds);
   add("expert_cache_slots", experts.slots);
   add("expert_cache_bytes", experts.cache_bytes);

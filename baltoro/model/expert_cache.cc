@@ -406,6 +406,7 @@ ExpertStats ExpertCache::stats() const {
   ExpertStats stats = stats_;
   stats.bytes_read = read.bytes_read;
   stats.read_seconds = read.busy_seconds;
+  stats.read_retries = read.retries;
   stats.io_uring = read.io_uring;
   stats.direct = read.direct;
   return stats;
