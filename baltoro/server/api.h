@@ -82,6 +82,7 @@ class Api final : public Handler {
   std::unique_ptr<Reply> refused(const Request& request, const Error& error);
   static Response refusal(const Request& head, const Error& error);
   static Response refusal(const Request& head, int status, std::string_view message);
+  static std::int64_t unix_now();
   bool host_allowed(const Request& head) const;
   bool key_accepted(const Request& head) const;
   std::string tenant_of(const Request& head) const;
@@ -96,6 +97,7 @@ class Api final : public Handler {
     std::int32_t n = 1;        // per prompt
     EventQueue::Clock::time_point started = EventQueue::Clock::now();
   };
+  // api_generation.cc: what the routes that generate share.
   Answer start(const Request& request, const json::Value& body, Call call, const Wake& wake);
   std::shared_ptr<KeyAccount> account_of(const Request& head) const;
   Result<llm::CacheScope> scope_of(const Request& request, const json::Value& body) const;
@@ -105,6 +107,7 @@ class Api final : public Handler {
   Result<std::unique_ptr<llm::Ticket>> begin(llm::ChatRequest work, llm::EventSink sink);
   Result<std::unique_ptr<llm::Ticket>> begin(llm::CompletionRequest work, llm::EventSink sink);
 
+  // The routes: api_openai.cc, api_anthropic.cc, api_responses.cc; the server's own are in api.cc.
   Answer chat(Request& request, Wake wake);
   Answer completion(Request& request, Wake wake);
   Answer messages(Request& request, Wake wake);
