@@ -99,6 +99,9 @@ class Api final : public Handler {
   };
   // api_generation.cc: what the routes that generate share.
   Answer start(const Request& request, const json::Value& body, Call call, const Wake& wake);
+  Result<CallOptions> options_of(const KeyAccount* account, const Request& request, const json::Value& body) const;
+  void complete(Call& call, const Request& request, const CallOptions& options) const;
+  Result<std::vector<std::unique_ptr<llm::Ticket>>> begin_all(Call& call, const std::shared_ptr<EventQueue>& events);
   std::shared_ptr<KeyAccount> account_of(const Request& head) const;
   Result<llm::CacheScope> scope_of(const Request& request, const json::Value& body) const;
   AnswerHead openai_head(const std::string& id, const Call& call, bool include_usage) const;

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
+#include <vector>
 
 #include "baltoro/base/utf8.h"
 #include "baltoro/server/api.h"
@@ -39,23 +41,58 @@ Status Api::check_model(const std::string& name) const {
   return error;
 }
 
-// The part of an answer's making that no dialect sees. `call` was read from `body`, which `request` carried.
-Api::Answer Api::start(const Request& request, const json::Value& body, Call call, const Wake& wake) {
-  const auto account = account_of(request);
-  if (!account && !options_.keys.open()) return Error{Errc::kUnauthenticated, "the API key is not valid any more"};
+// What the client asks for in any dialect, within what its key allows.
+Result<CallOptions> Api::options_of(const KeyAccount* account, const Request& request, const json::Value& body) const {
   CallOptions defaults = options_.call;
-  if (account) defaults.handling.priority = account->limits().priority;
+  if (account != nullptr) defaults.handling.priority = account->limits().priority;
   BALTORO_TRY(CallOptions options, read_call_options(request, body, defaults));
   // A request may ask for a later place than its key's, never for a sooner one.
-  if (account) options.handling.priority = std::max(options.handling.priority, account->limits().priority);
+  if (account != nullptr) options.handling.priority = std::max(options.handling.priority, account->limits().priority);
+  return options;
+}
+
+// What no dialect reads.
+void Api::complete(Call& call, const Request& request, const CallOptions& options) const {
   const llm::CacheScope scope{.tenant = tenant_of(request), .salt = options.cache_salt};
-  const auto complete = [&](auto& work) {
+  const auto complete_one = [&](auto& work) {
     work.handling = options.handling;
     work.handling.trace_id = request.trace.trace_id;
     work.cache_scope = scope;
     fill_sampling(work.sampling, options_.sampling);
   };
-  for (auto& work : call.work) std::visit(complete, work);
+  for (auto& work : call.work) std::visit(complete_one, work);
+}
+
+// Begins all of the call's work, each piece's choices counted on from those before; all or nothing.
+Result<std::vector<std::unique_ptr<llm::Ticket>>> Api::begin_all(Call& call,
+                                                                 const std::shared_ptr<EventQueue>& events) {
+  std::vector<std::unique_ptr<llm::Ticket>> tickets;
+  std::int32_t offset = 0;
+  const auto send = [&](auto& work) {
+    return begin(std::move(work), [events, offset](const llm::Event& event) {
+      llm::Event moved = event;
+      moved.choice += offset;
+      events->push(moved);
+    });
+  };
+  for (auto& work : call.work) {
+    auto ticket = std::visit(send, work);
+    if (!ticket.ok()) {
+      events->detach();
+      return std::move(ticket).error();
+    }
+    tickets.push_back(*std::move(ticket));
+    offset += call.n;
+  }
+  return tickets;
+}
+
+// The part of an answer's making that no dialect sees. `call` was read from `body`, which `request` carried.
+Api::Answer Api::start(const Request& request, const json::Value& body, Call call, const Wake& wake) {
+  const auto account = account_of(request);
+  if (!account && !options_.keys.open()) return Error{Errc::kUnauthenticated, "the API key is not valid any more"};
+  BALTORO_TRY(const CallOptions options, options_of(account.get(), request, body));
+  complete(call, request, options);
   BALTORO_TRY(const std::int64_t tokens_prompt, count_prompts(account.get(), call));
   Booking booking;
   if (account) {
@@ -74,23 +111,7 @@ Api::Answer Api::start(const Request& request, const json::Value& body, Call cal
                                .tokens_prompt = tokens_prompt,
                                .headers = account ? account->headers() : Headers{},
                                .progress = options.progress};
-  std::int32_t offset = 0;
-  const auto send = [&](auto& work) {
-    return begin(std::move(work), [events, offset](const llm::Event& event) {
-      llm::Event moved = event;
-      moved.choice += offset;
-      events->push(moved);
-    });
-  };
-  for (auto& work : call.work) {
-    auto ticket = std::visit(send, work);
-    if (!ticket.ok()) {
-      events->detach();
-      return std::move(ticket).error();
-    }
-    parts.tickets.push_back(*std::move(ticket));
-    offset += call.n;
-  }
+  BALTORO_TRY(parts.tickets, begin_all(call, events));
   return std::make_unique<GenerationReply>(std::move(parts), metrics_);
 }
 
