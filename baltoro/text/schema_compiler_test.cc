@@ -131,6 +131,19 @@ TEST(SchemaCompiler, StrictSaysWhereAndWhat) {
             "");
 }
 
+TEST(SchemaCompiler, StrictEnumsHoldTheirOtherKeywords) {
+  for (const char* schema :
+       {R"({"type":"string","enum":["a"],"format":"date"})", R"({"type":"string","enum":["a"],"format":"zebra"})",
+        R"({"type":"string","enum":["xy"],"pattern":"(?=x)xy"})", R"({"type":"number","enum":[0.3],"multipleOf":0.1})",
+        R"({"const":[1],"items":{"type":"string"}})"}) {
+    EXPECT_NE(refusal(schema), "") << schema;
+    EXPECT_TRUE(compile(schema, SchemaMode::kLoose).ok()) << schema;
+  }
+  EXPECT_NE(refusal(R"({"type":"integer","enum":[3],"multipleOf":2})"), "");  // nothing fits
+  EXPECT_EQ(refusal(R"({"type":"string","enum":["2024-01-31"],"format":"date"})"), "");
+  EXPECT_EQ(refusal(R"({"type":"string","enum":["ab","b"],"pattern":"^a"})"), "");
+}
+
 // Bombs end in bounded time, whatever comes of them.
 TEST(SchemaCompiler, BombsAreBounded) {
   std::string nested = "{}", choices, names, chain = R"({"$defs":{)";

@@ -87,7 +87,8 @@ Result<NodeId> SchemaLeaves::values_of(const Value& schema, const std::vector<st
   std::vector<std::string> texts;
   std::size_t bytes = 0;
   for (const Value& value : values) {
-    if (!fits(value, schema, types)) continue;
+    BALTORO_TRY(const bool good, fits(value, schema, types, path));
+    if (!good) continue;
     texts.push_back(json::dump(value));
     bytes += texts.back().size();
   }
@@ -99,29 +100,57 @@ Result<NodeId> SchemaLeaves::values_of(const Value& schema, const std::vector<st
   return literals(texts);
 }
 
-bool SchemaLeaves::fits(const Value& value, const Value& schema, const std::vector<std::string>& types) {
+// Whether an enum's value fits the other keywords. Where that cannot be told it does, loosened.
+Result<bool> SchemaLeaves::fits(const Value& value, const Value& schema, const std::vector<std::string>& types,
+                                const std::string& path) {
   if (!types.empty() &&
       std::none_of(types.begin(), types.end(), [&](const auto& type) { return has_type(value, type); }))
     return false;
+  if (value.is_number()) return number_fits(value, schema, path);
+  if (value.is_string()) return string_fits(value, schema, path);
+  if (!value.is_array() && !value.is_object()) return true;
+  for (const char* key : {"items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains", "properties",
+                          "required", "additionalProperties", "patternProperties", "propertyNames", "minProperties",
+                          "maxProperties", "dependentRequired"})
+    if (schema.find(key) != nullptr) BALTORO_TRY_STATUS(loosen(path, fmt::format("{} beside an enum", key)));
+  return true;
+}
+
+Result<bool> SchemaLeaves::number_fits(const Value& value, const Value& schema, const std::string& path) {
+  const double v = value.as_double();
   const auto bound = [&](const char* key, auto ok) {
     const Value* limit = schema.find(key);
     return limit == nullptr || !limit->is_number() || ok(limit->as_double());
   };
-  if (value.is_number()) {
-    const double v = value.as_double();
-    return bound("minimum", [&](double b) { return v >= b; }) && bound("maximum", [&](double b) { return v <= b; }) &&
-           bound("exclusiveMinimum", [&](double b) { return v > b; }) &&
-           bound("exclusiveMaximum", [&](double b) { return v < b; });
-  }
-  if (value.is_string()) {
-    const auto length = static_cast<double>(code_points(value.as_string()));
-    if (!bound("minLength", [&](double b) { return length >= b; }) ||
-        !bound("maxLength", [&](double b) { return length <= b; }))
-      return false;
-    const Value* pattern = schema.find("pattern");
-    if (pattern == nullptr || !pattern->is_string()) return true;
+  if (!bound("minimum", [&](double b) { return v >= b; }) || !bound("maximum", [&](double b) { return v <= b; }) ||
+      !bound("exclusiveMinimum", [&](double b) { return v > b; }) ||
+      !bound("exclusiveMaximum", [&](double b) { return v < b; }))
+    return false;
+  const Value* step = schema.find("multipleOf");
+  if (step == nullptr) return true;
+  if (value.is_integer() && step->is_integer() && step->as_int() > 0) return value.as_int() % step->as_int() == 0;
+  BALTORO_TRY_STATUS(loosen(path, "multipleOf beside an enum"));
+  return true;
+}
+
+Result<bool> SchemaLeaves::string_fits(const Value& value, const Value& schema, const std::string& path) {
+  const auto length = static_cast<std::uint32_t>(std::min<std::size_t>(code_points(value.as_string()), kNoLimit));
+  if (length < count_of(schema, "minLength").value_or(0) || length > count_of(schema, "maxLength").value_or(kNoLimit))
+    return false;
+  if (const Value* pattern = schema.find("pattern"); pattern != nullptr && pattern->is_string()) {
     const std::uint32_t dfa = pattern_dfa(pattern->as_string(), 0, kNoLimit);
-    return dfa == kDeadState || graph_.dfas.matches(dfa, json::dump(value));
+    if (dfa != kDeadState) {
+      if (!graph_.dfas.matches(dfa, json::dump(value))) return false;
+    } else {
+      BALTORO_TRY_STATUS(loosen(path, "this pattern"));
+    }
+  }
+  // What has the pattern has the format; of what has not nobody knows.
+  if (const Value* format = schema.find("format"); format != nullptr && format->is_string()) {
+    const std::string wanted(format_pattern(format->as_string()));
+    const std::uint32_t dfa = wanted.empty() ? kDeadState : pattern_dfa(wanted, 0, kNoLimit);
+    if (dfa == kDeadState || !graph_.dfas.matches(dfa, json::dump(value)))
+      BALTORO_TRY_STATUS(loosen(path, "this format beside an enum"));
   }
   return true;
 }

@@ -42,7 +42,10 @@ class SchemaLeaves {
   NodeId any_ = 0;
 
  private:
-  bool fits(const json::Value& value, const json::Value& schema, const std::vector<std::string>& types);
+  Result<bool> fits(const json::Value& value, const json::Value& schema, const std::vector<std::string>& types,
+                    const std::string& path);
+  Result<bool> number_fits(const json::Value& value, const json::Value& schema, const std::string& path);
+  Result<bool> string_fits(const json::Value& value, const json::Value& schema, const std::string& path);
   std::uint32_t pattern_dfa(const std::string& pattern, std::uint32_t least, std::uint32_t most);  // or kDeadState
 
   std::map<std::string, NodeId> literals_;
