@@ -39,7 +39,7 @@ def faults(lock):
                 yield f"{place or 'package.json'} names {name}, which is not held"
 
 
-locks = [p for p in sorted(ROOT.rglob("package-lock.json")) if not {"build", "node_modules"} & set(p.parts)]
+locks = [p for p in sorted(ROOT.rglob("package-lock.json")) if not {"build", "node_modules"} & set(p.relative_to(ROOT).parts)]
 bad = [f"{lock.relative_to(ROOT)}: {fault}" for lock in locks for fault in faults(lock)]
 print("\n".join(bad) or f"locks: {len(locks)} files hold what they name")
 sys.exit(1 if bad else 0)

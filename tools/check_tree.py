@@ -24,7 +24,7 @@ try:
     listing = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, check=True).stdout
     files = [ROOT / name for name in listing.decode().split("\0") if name and (ROOT / name).is_file()]
 except (OSError, subprocess.CalledProcessError):
-    files = [p for p in ROOT.rglob("*") if p.is_file() and not {"build", "node_modules", ".git"} & set(p.parts)]
+    files = [p for p in ROOT.rglob("*") if p.is_file() and not {"build", "node_modules", ".git"} & set(p.relative_to(ROOT).parts)]
 bad = []
 for path in files:
     name = str(path.relative_to(ROOT))
