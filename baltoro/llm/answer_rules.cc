@@ -23,20 +23,15 @@ std::int64_t nanoseconds_since(Clock::time_point start) {
 
 class AnswerMask final : public engine::TokenMask {
  public:
-  AnswerMask(std::shared_ptr<const text::AnswerRules> rules, std::shared_ptr<GrammarStats> stats)
-      : grammar_(std::move(rules)), stats_(std::move(stats)) {}
+  explicit AnswerMask(std::shared_ptr<const text::AnswerRules> rules) : grammar_(std::move(rules)) {}
   bool fill(std::span<std::uint64_t> allowed, std::int64_t remaining_tokens) override {
-    const auto start = Clock::now();
     grammar_.fill(allowed, remaining_tokens);
-    stats_->masks.fetch_add(1, std::memory_order_relaxed);
-    stats_->mask_ns.fetch_add(nanoseconds_since(start), std::memory_order_relaxed);
     return true;
   }
   void accept(engine::TokenId token) override { grammar_.accept(token); }
 
  private:
   text::AnswerGrammar grammar_;
-  std::shared_ptr<GrammarStats> stats_;
 };
 
 // What a tool takes: no arguments where it declares no parameters.
@@ -87,7 +82,7 @@ Result<std::shared_ptr<const text::SchemaGraph>> AnswerRulesMaker::graph(const j
     const std::lock_guard lock(mutex_);
     if (const auto found = places_.find(key); found != places_.end()) {
       kept_.splice(kept_.begin(), kept_, found->second);
-      stats_->cache_hits.fetch_add(1, std::memory_order_relaxed);
+      stats_.cache_hits.fetch_add(1, std::memory_order_relaxed);
       return kept_.front().graph;
     }
   }
@@ -96,8 +91,8 @@ Result<std::shared_ptr<const text::SchemaGraph>> AnswerRulesMaker::graph(const j
   const auto compiled = Clock::now();
   if (warm_seconds > 0) text::warm_masks(*vocabulary_, *graph, {.seconds = warm_seconds});
   warm_seconds -= static_cast<double>(nanoseconds_since(compiled)) * 1e-9;
-  stats_->compiled.fetch_add(1, std::memory_order_relaxed);
-  stats_->compile_ns.fetch_add(nanoseconds_since(start), std::memory_order_relaxed);
+  stats_.compiled.fetch_add(1, std::memory_order_relaxed);
+  stats_.compile_ns.fetch_add(nanoseconds_since(start), std::memory_order_relaxed);
   const std::lock_guard lock(mutex_);
   if (places_.contains(key)) return graph;  // another thread was quicker
   const std::size_t bytes = graph->bytes() + 2 * key.size();
@@ -171,10 +166,10 @@ Result<std::shared_ptr<const text::AnswerRules>> AnswerRulesMaker::rules(const C
   return text::make_answer_rules(std::move(rules));
 }
 
-std::function<std::unique_ptr<engine::TokenMask>(std::int32_t)> AnswerRulesMaker::masks(
-    const std::shared_ptr<const text::AnswerRules>& rules, std::int32_t n) const {
+std::function<std::unique_ptr<engine::TokenMask>(std::int32_t)> answer_masks(
+    const std::shared_ptr<const text::AnswerRules>& rules, std::int32_t n) {
   auto made = std::make_shared<std::vector<std::unique_ptr<engine::TokenMask>>>();
-  for (std::int32_t choice = 0; choice < n; ++choice) made->push_back(std::make_unique<AnswerMask>(rules, stats_));
+  for (std::int32_t choice = 0; choice < n; ++choice) made->push_back(std::make_unique<AnswerMask>(rules));
   return [made](std::int32_t choice) { return std::move((*made)[static_cast<std::size_t>(choice)]); };
 }
 

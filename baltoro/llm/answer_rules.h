@@ -21,12 +21,11 @@
 namespace baltoro::llm {
 
 struct GrammarStats {
-  std::atomic<std::int64_t> compiled = 0, cache_hits = 0, masks = 0;
-  std::atomic<std::int64_t> compile_ns = 0, mask_ns = 0;
+  std::atomic<std::int64_t> compiled = 0, cache_hits = 0, compile_ns = 0;
 };
 
-// Compiles schemas, builds their masks ahead, keeps the compiled ones (least recently used go first, bounded in bytes),
-// and makes masks. Any thread: all of that happens on the caller's, never on the engine's.
+// Compiles schemas, builds their masks ahead, keeps the compiled ones (least recently used go first, bounded in bytes).
+// Any thread: all of that happens on the caller's, never on the engine's.
 class AnswerRulesMaker {
  public:
   // A vocabulary without all single bytes cannot be constrained: rules() then says so where a request needs it.
@@ -38,11 +37,7 @@ class AnswerRulesMaker {
   Result<std::shared_ptr<const text::AnswerRules>> rules(const ChatRequest& request, const text::ChatFormat& format,
                                                          const text::RenderOptions& render,
                                                          const std::vector<std::int32_t>& eos);
-  // One mask for each of n choices, made here; each can be taken once.
-  std::function<std::unique_ptr<engine::TokenMask>(std::int32_t)> masks(
-      const std::shared_ptr<const text::AnswerRules>& rules, std::int32_t n) const;
-
-  const GrammarStats& stats() const { return *stats_; }
+  const GrammarStats& stats() const { return stats_; }
 
  private:
   struct Kept {
@@ -57,11 +52,15 @@ class AnswerRulesMaker {
 
   std::shared_ptr<text::GrammarVocabulary> vocabulary_;  // null: see error_
   Error error_;
-  std::shared_ptr<GrammarStats> stats_ = std::make_shared<GrammarStats>();
+  GrammarStats stats_;
   std::mutex mutex_;
   std::list<Kept> kept_;  // the most recently used first
   std::unordered_map<std::string, std::list<Kept>::iterator> places_;
   std::size_t kept_bytes_ = 0;
 };
+
+// One mask for each of n choices, made on the caller's thread; each can be taken once.
+std::function<std::unique_ptr<engine::TokenMask>(std::int32_t)> answer_masks(
+    const std::shared_ptr<const text::AnswerRules>& rules, std::int32_t n);
 
 }  // namespace baltoro::llm

@@ -203,7 +203,7 @@ Status LocalBackend::Impl::constrain(const ChatRequest& request, const text::Ren
     return invalid("max_tokens",
                    fmt::format("room for {} tokens needed for the shortest answer of the form asked for, got {}",
                                rules->least_tokens, work.max_tokens));
-  work.make_mask = rules_maker->masks(rules, work.n);
+  work.make_mask = answer_masks(rules, work.n);
   return {};
 }
 
@@ -302,8 +302,6 @@ BackendMetrics LocalBackend::metrics() const {
   add("grammars_compiled_total", grammar.compiled.load());
   add("grammar_cache_hits_total", grammar.cache_hits.load());
   add("grammar_compile_seconds_total", static_cast<double>(grammar.compile_ns.load()) * 1e-9);
-  add("masks_total", grammar.masks.load());
-  add("mask_seconds_total", static_cast<double>(grammar.mask_ns.load()) * 1e-9);
   add("math_fast", impl_->options.math == model::Math::kFast ? 1 : 0);
   add("dense_int8", impl_->options.dense == model::DenseWeights::kInt8 ? 1 : 0);
   impl_->memory->add_metrics(metrics);

@@ -37,11 +37,11 @@ with tempfile.TemporaryDirectory() as folder:
     with ServerProcess(baltoro, "--max-sequences", "16", "--family", "k2-instruct", model=model) as server:
         ran = run_script(node, "walle.mjs", server, WALLE, max_tokens, every, seconds=None)
         metrics = server.metrics()
-        masks = metrics["baltoro_masks_total"]
+        masks = metrics["baltoro_token_mask_seconds_count"]
         counts = sorted((float(name.split('"')[1]), count) for name, count in metrics.items()
                         if name.startswith("baltoro_token_mask_seconds_bucket"))
         within = lambda share: 1e6 * next(bound for bound, count in counts if count >= share * counts[-1][1])
-        print(f"{masks:.0f} masks, {1e6 * metrics['baltoro_mask_seconds_total'] / max(1, masks):.1f} us each in the mean; "
+        print(f"{masks:.0f} masks, {1e6 * metrics['baltoro_token_mask_seconds_sum'] / max(1, masks):.1f} us each in the mean; "
               f"half within {within(0.5):g} us, 99 % within {within(0.99):g} us, all within {within(1):g} us")
         good = stopped_well(server, ran and masks > 0)
 sys.exit(0 if good else 1)
