@@ -6,7 +6,8 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <string>
+
+#include "baltoro/base/hex.h"  // to_hex: a digest in 64 digits
 
 namespace baltoro {
 
@@ -29,6 +30,5 @@ class Sha256 {
 };
 
 Sha256Digest sha256(std::span<const std::byte> bytes);
-std::string to_hex(const Sha256Digest& digest);  // 64 lower-case digits
 
 }  // namespace baltoro

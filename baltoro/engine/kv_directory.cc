@@ -13,12 +13,12 @@
 #include <cerrno>
 #include <cstring>
 #include <ctime>
-#include <iterator>
 #include <optional>
 #include <utility>
 
 #include "baltoro/base/clock.h"
 #include "baltoro/base/file.h"
+#include "baltoro/base/hex.h"
 
 namespace baltoro::engine {
 namespace {
@@ -26,23 +26,7 @@ namespace {
 constexpr std::string_view kTemporary = ".tmp-";
 constexpr std::size_t kModelDigits = 32;
 
-std::string hex_of(std::span<const std::uint8_t> bytes) {
-  std::string hex;
-  for (const std::uint8_t byte : bytes) fmt::format_to(std::back_inserter(hex), "{:02x}", byte);
-  return hex;
-}
-
-bool is_hex(std::string_view text, std::size_t digits) {
-  return text.size() == digits && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
-}
-
-ChainKey key_of(std::string_view hex) {
-  const auto digit = [](char c) { return c <= '9' ? c - '0' : c - 'a' + 10; };
-  ChainKey key;
-  for (std::size_t i = 0; i < key.size(); ++i)
-    key[i] = static_cast<std::uint8_t>(digit(hex[2 * i]) * 16 + digit(hex[2 * i + 1]));
-  return key;
-}
+bool is_hex(std::string_view text, std::size_t digits) { return text.size() == digits && is_lower_hex(text); }
 
 std::int64_t to_ns(const timespec& time) { return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec; }
 timespec from_ns(std::int64_t ns) { return {.tv_sec = ns / 1'000'000'000, .tv_nsec = ns % 1'000'000'000}; }
@@ -123,7 +107,7 @@ Status KvDirectory::load_secret() {
 
 Status KvDirectory::scan() {
   const std::string pages = join_path(options_.dir, "pages");
-  models_.push_back(hex_of(options_.fingerprint).substr(0, kModelDigits));
+  models_.push_back(to_hex(options_.fingerprint).substr(0, kModelDigits));
   BALTORO_TRY_STATUS(make_directories(join_path(pages, models_[0])));
   if (::chmod(pages.c_str(), 0700) != 0) return io_error("cannot protect", pages, errno);
   BALTORO_TRY(const std::vector<std::string> names, list_directory(pages));
@@ -152,16 +136,17 @@ Status KvDirectory::scan_model(std::size_t model, std::vector<Page>& found) {
       const std::string file = join_path(path, name);
       if (name.starts_with(kTemporary)) static_cast<void>(remove_file(file));  // of a process that died
       struct stat info{};
-      if (!is_hex(name, 2 * ChainKey().size()) || !name.starts_with(folder)) continue;
+      ChainKey key;
+      if (!is_lower_hex(name) || !read_hex(name, key) || !name.starts_with(folder)) continue;
       if (::lstat(file.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) continue;
-      found.push_back({.key = key_of(name), .model = model, .bytes = info.st_size, .used_ns = to_ns(info.st_mtim)});
+      found.push_back({.key = key, .model = model, .bytes = info.st_size, .used_ns = to_ns(info.st_mtim)});
     }
   }
   return {};
 }
 
 std::string KvDirectory::path_of(const Page& page) const {
-  const std::string key = hex_of(page.key);
+  const std::string key = to_hex(page.key);
   return fmt::format("{}/pages/{}/{}/{}", options_.dir, models_[page.model], key.substr(0, 2), key);
 }
 

@@ -11,7 +11,6 @@
 #include "baltoro/base/sha256.h"
 #include "baltoro/server/access_log.h"
 #include "baltoro/server/anthropic_errors.h"
-#include "baltoro/server/hex.h"
 #include "baltoro/server/openai_errors.h"
 #include "baltoro/server/page.h"
 

@@ -2,12 +2,12 @@
 // The routes of OpenAI's clients, but for /v1/responses.
 #include <cstdint>
 
+#include "baltoro/base/hex.h"
 #include "baltoro/base/utf8.h"
 #include "baltoro/server/anthropic_errors.h"
 #include "baltoro/server/anthropic_models.h"
 #include "baltoro/server/api.h"
 #include "baltoro/server/field_reader.h"
-#include "baltoro/server/hex.h"
 #include "baltoro/server/openai_chat.h"
 #include "baltoro/server/openai_completions.h"
 

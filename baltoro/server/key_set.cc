@@ -9,8 +9,8 @@
 #include <mutex>
 #include <utility>
 
+#include "baltoro/base/hex.h"
 #include "baltoro/base/json.h"
-#include "baltoro/server/hex.h"
 
 namespace baltoro::server {
 namespace {

@@ -13,7 +13,7 @@
 
 #include "baltoro/base/check.h"
 #include "baltoro/base/file.h"
-#include "baltoro/server/hex.h"
+#include "baltoro/base/hex.h"
 
 namespace baltoro::server {
 namespace {
@@ -25,9 +25,7 @@ Error io_error(const char* what, const std::string& path) {
 }
 
 bool write_key(int file, const SealKey& key) {
-  std::string text;
-  for (const std::uint8_t byte : key.bytes()) text += fmt::format("{:02x}", byte);
-  text += '\n';
+  const std::string text = to_hex(key.bytes()) + '\n';
   return ::write(file, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && ::fsync(file) == 0;
 }
 

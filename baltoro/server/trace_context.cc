@@ -3,14 +3,11 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
+#include "baltoro/base/hex.h"
 
 namespace baltoro::server {
 namespace {
 
-bool hex(std::string_view text) {
-  return std::ranges::all_of(text, [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
-}
 bool zeros(std::string_view text) { return text.find_first_not_of('0') == std::string_view::npos; }
 
 // The last bit of the flags, the only one that has a meaning yet.
@@ -34,7 +31,7 @@ std::optional<TraceContext> parse_traceparent(std::string_view header) {
   const std::string_view version = header.substr(0, 2), trace = header.substr(3, 32), parent = header.substr(36, 16),
                          flags = header.substr(53, 2);
   if (header[2] != '-' || header[35] != '-' || header[52] != '-') return {};
-  if (!hex(version) || !hex(trace) || !hex(parent) || !hex(flags)) return {};
+  if (!is_lower_hex(version) || !is_lower_hex(trace) || !is_lower_hex(parent) || !is_lower_hex(flags)) return {};
   if (version == "ff" || zeros(trace) || zeros(parent)) return {};
   if (header.size() > kLength && (version == "00" || header[kLength] != '-')) return {};
   return TraceContext{.trace_id = std::string(trace),

@@ -3,10 +3,12 @@
 
 #include <string_view>
 
+#include "baltoro/base/hex.h"
+
 namespace baltoro::text {
 namespace {
 
-bool is_hex(std::uint8_t c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
+bool is_hex(std::uint8_t c) { return hex_digit(static_cast<char>(c)) >= 0; }
 bool within(std::uint8_t c, std::uint8_t low, std::uint8_t high) { return low <= c && c <= high; }
 
 StringState after_whole(std::uint8_t c) {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "baltoro/base/hex.h"
 #include "baltoro/base/utf8.h"
 #include "baltoro/text/code_point_set.h"
 
@@ -192,13 +193,9 @@ class Parser {
     if (rest_.size() < digits) return std::nullopt;
     std::uint32_t value = 0;
     for (std::size_t i = 0; i < digits; ++i) {
-      const char c = rest_[i];
-      const int d = c >= '0' && c <= '9'   ? c - '0'
-                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                           : -1;
-      if (d < 0) return std::nullopt;
-      value = value * 16 + static_cast<std::uint32_t>(d);
+      const int digit = hex_digit(rest_[i]);
+      if (digit < 0) return std::nullopt;
+      value = value * 16 + static_cast<std::uint32_t>(digit);
     }
     rest_.remove_prefix(digits);
     return value;
