@@ -39,9 +39,12 @@ Sha256Digest Sha256::finish() {
 }
 
 Sha256Digest sha256(std::span<const std::byte> bytes) {
-  Sha256 hash;
-  hash.update(bytes);
-  return hash.finish();
+  Sha256Digest digest;
+  unsigned length = 0;
+  BALTORO_CHECK(EVP_Digest(bytes.data(), bytes.size(), digest.data(), &length, EVP_sha256(), nullptr) == 1 &&
+                    length == digest.size(),
+                "SHA-256 of a whole");
+  return digest;
 }
 
 }  // namespace baltoro

@@ -143,8 +143,7 @@ Response Api::refusal(const Request& head, int status, std::string_view message)
 // One tenant a key, by a digest that says nothing of it; without keys all share.
 std::string Api::tenant_of(const Request& head) const {
   if (options_.keys.open()) return {};
-  const std::string_view key = presented_key(head);
-  return to_hex(sha256(std::as_bytes(std::span(key))));
+  return to_hex(key_digest(presented_key(head)));
 }
 
 std::optional<Response> Api::reject_early(const Request& head) {
@@ -186,10 +185,9 @@ std::unique_ptr<Reply> Api::handle(Request request, std::function<void()> wake) 
   const WorkClock::Piece timed(handling_);
   const std::string* key = route->generates() ? request.header("idempotency-key") : nullptr;
   if (key == nullptr) return run(*route, request, std::move(wake));
-  Sha256 digest;
-  digest.update(std::as_bytes(std::span(request.body)));
-  const IdempotentAnswers::Asked asked{
-      .whose = fmt::format("{} {}", tenant_of(request), route->path), .key = *key, .body = digest.finish()};
+  const IdempotentAnswers::Asked asked{.whose = fmt::format("{} {}", tenant_of(request), route->path),
+                                       .key = *key,
+                                       .body = sha256(std::as_bytes(std::span(request.body)))};
   auto given = once_.answer(asked, std::move(wake), [&](Wake woken) { return run(*route, request, std::move(woken)); });
   if (given.reply) return std::move(given.reply);
   Response response = refusal(request, given.status, given.message);

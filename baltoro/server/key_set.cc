@@ -3,10 +3,10 @@
 
 #include <fmt/format.h>
 #include <openssl/crypto.h>
-#include <openssl/sha.h>
 
 #include <algorithm>
 #include <mutex>
+#include <span>
 #include <utility>
 
 #include "baltoro/base/hex.h"
@@ -69,11 +69,7 @@ Status read_member(std::size_t index, const std::string& key, const json::Value&
 
 }  // namespace
 
-KeyDigest key_digest(std::string_view key) {
-  KeyDigest out;
-  SHA256(reinterpret_cast<const unsigned char*>(key.data()), key.size(), out.data());
-  return out;
-}
+KeyDigest key_digest(std::string_view key) { return sha256(std::as_bytes(std::span(key))); }
 
 Result<std::vector<KeyEntry>> parse_keys(std::string_view json) {
   BALTORO_TRY(const json::Value file, json::parse(json, {.max_bytes = kMostFileBytes, .max_depth = 8}));

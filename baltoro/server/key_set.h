@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -11,11 +10,12 @@
 
 #include "baltoro/base/clock.h"
 #include "baltoro/base/result.h"
+#include "baltoro/base/sha256.h"
 #include "baltoro/server/key_account.h"
 
 namespace baltoro::server {
 
-using KeyDigest = std::array<std::uint8_t, 32>;  // SHA-256 of the key
+using KeyDigest = Sha256Digest;  // of the key
 
 struct KeyEntry {
   std::string name;  // for logs and metrics; never the key
