@@ -108,7 +108,7 @@ std::uint32_t GrammarStates::distinct_cost(const Frame& name, const Frame& objec
   const bool declared = name.count != kOther && rules.names[name.count].property >= 0;
   if (!declared && !other_used(object, name.used)) return 0;
   for (std::uint8_t c = 'a'; c <= 'z'; ++c) {
-    const std::uint32_t child = name.count == kOther ? 0 : name_child(rules, name.count, c);
+    const std::uint32_t child = name.count == kOther ? 0 : rules.name_child(name.count, c);
     if (child != 0 && rules.names[child].property >= 0) continue;
     if (!other_used(object, hash_on(name.used, c))) return 1;
   }

@@ -14,6 +14,9 @@ using Phase = Frame::Phase;
 
 constexpr std::size_t kMaxWide = 8;  // patterns whose longer tokens are looked at in one mask
 
+bool has_tokens(const TokenTrie::Node& node) { return node.token >= 0; }
+bool has_tokens(const TokenExits::Node& node) { return node.tokens_begin < node.tokens_end; }
+
 }  // namespace
 
 GrammarMatcher::GrammarMatcher(std::shared_ptr<GrammarVocabulary> vocabulary, std::shared_ptr<const SchemaGraph> graph)
@@ -157,28 +160,29 @@ void GrammarMatcher::fill_name(std::span<std::uint64_t> allowed, FrameId id, std
   states_.declared_only = 0;
 }
 
-// ---- walks
-
-void GrammarMatcher::walk_from(std::span<std::uint64_t> allowed, std::span<const FrameId> tops, std::int64_t budget) {
-  walk_.assign(tops.begin(), tops.end());
-  walk(allowed, 0, static_cast<std::uint32_t>(vocabulary_->trie.nodes().size()), 0, walk_.size(), budget);
-}
-
-// Tokens of the trie's siblings [begin, end) from the frames walk_[tops_begin, tops_end).
-void GrammarMatcher::walk(std::span<std::uint64_t> allowed, std::uint32_t begin, std::uint32_t end,
-                          std::size_t tops_begin, std::size_t tops_end, std::int64_t budget) {
-  const auto& nodes = vocabulary_->trie.nodes();
+// Follows the bytes of a trie's siblings [begin, end), and of all below them, from the frames
+// walk_[tops_begin, tops_end): allow(node) where tokens end and what must follow fits the budget.
+template <typename Node, typename Allow>
+void GrammarMatcher::walk(const std::vector<Node>& nodes, std::uint32_t begin, std::uint32_t end,
+                          std::size_t tops_begin, std::size_t tops_end, std::int64_t budget, const Allow& allow) {
   for (std::uint32_t i = begin; i < end; i = nodes[i].end) {
     const GrammarStates::Mark mark = states_.mark();
     states_.advance(walk_, tops_begin, tops_end, nodes[i].byte);
     const std::size_t next_end = walk_.size();
     if (next_end > tops_end) {
-      if (nodes[i].token >= 0 && cheapest(tops_end, next_end) <= budget) set_bit(allowed, nodes[i].token);
-      if (nodes[i].end > i + 1) walk(allowed, i + 1, nodes[i].end, tops_end, next_end, budget);
+      if (has_tokens(nodes[i]) && cheapest(tops_end, next_end) <= budget) allow(nodes[i]);
+      if (nodes[i].end > i + 1) walk(nodes, i + 1, nodes[i].end, tops_end, next_end, budget, allow);
     }
     walk_.resize(tops_end);
     states_.release(mark);
   }
+}
+
+void GrammarMatcher::walk_from(std::span<std::uint64_t> allowed, std::span<const FrameId> tops, std::int64_t budget) {
+  const auto& nodes = vocabulary_->trie.nodes();
+  walk_.assign(tops.begin(), tops.end());
+  walk(nodes, 0, static_cast<std::uint32_t>(nodes.size()), 0, walk_.size(), budget,
+       [&](const TokenTrie::Node& node) { set_bit(allowed, node.token); });
 }
 
 // Sets the tokens that end a value where `after` goes on.
@@ -186,25 +190,9 @@ void GrammarMatcher::fill_exits(std::span<std::uint64_t> allowed, const TokenExi
                                 std::int64_t budget, const Ending& ending) {
   walk_.assign(1, after);
   if (cheapest(0, 1) <= budget) allow_exits(allowed, exits, exits.nodes.front(), ending);
-  if (after != kFloor) walk_exits(allowed, exits, 1, exits.nodes.front().end, 0, 1, budget, ending);
-}
-
-void GrammarMatcher::walk_exits(std::span<std::uint64_t> allowed, const TokenExits& exits, std::uint32_t begin,
-                                std::uint32_t end, std::size_t tops_begin, std::size_t tops_end, std::int64_t budget,
-                                const Ending& ending) {
-  for (std::uint32_t i = begin; i < end; i = exits.nodes[i].end) {
-    const TokenExits::Node& node = exits.nodes[i];
-    const GrammarStates::Mark mark = states_.mark();
-    states_.advance(walk_, tops_begin, tops_end, node.byte);
-    const std::size_t next_end = walk_.size();
-    if (next_end > tops_end) {
-      if (node.tokens_begin < node.tokens_end && cheapest(tops_end, next_end) <= budget)
-        allow_exits(allowed, exits, node, ending);
-      if (node.end > i + 1) walk_exits(allowed, exits, i + 1, node.end, tops_end, next_end, budget, ending);
-    }
-    walk_.resize(tops_end);
-    states_.release(mark);
-  }
+  if (after == kFloor) return;
+  walk(exits.nodes, 1, exits.nodes.front().end, 0, 1, budget,
+       [&](const TokenExits::Node& node) { allow_exits(allowed, exits, node, ending); });
 }
 
 // A name that would be taken twice is left out.

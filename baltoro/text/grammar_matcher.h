@@ -47,12 +47,11 @@ class GrammarMatcher {
   void fill_name(std::span<std::uint64_t> allowed, FrameId id, std::int64_t budget);
   void fill_bytes(std::span<std::uint64_t> allowed, FrameId id, std::int64_t budget);
   void walk_from(std::span<std::uint64_t> allowed, std::span<const FrameId> tops, std::int64_t budget);
-  void walk(std::span<std::uint64_t> allowed, std::uint32_t begin, std::uint32_t end, std::size_t tops_begin,
-            std::size_t tops_end, std::int64_t budget);
+  template <typename Node, typename Allow>
+  void walk(const std::vector<Node>& nodes, std::uint32_t begin, std::uint32_t end, std::size_t tops_begin,
+            std::size_t tops_end, std::int64_t budget, const Allow& allow);
   void fill_exits(std::span<std::uint64_t> allowed, const TokenExits& exits, FrameId after, std::int64_t budget,
                   const Ending& ending);
-  void walk_exits(std::span<std::uint64_t> allowed, const TokenExits& exits, std::uint32_t begin, std::uint32_t end,
-                  std::size_t tops_begin, std::size_t tops_end, std::int64_t budget, const Ending& ending);
   void allow_exits(std::span<std::uint64_t> allowed, const TokenExits& exits, const TokenExits::Node& node,
                    const Ending& ending);
   bool leads_on(FrameId from, std::uint8_t byte, std::int64_t budget);

@@ -200,12 +200,6 @@ void GrammarStates::step_object(FrameId id, const Frame& frame, std::uint8_t byt
   out.push_back(add(name));
 }
 
-std::uint32_t GrammarStates::name_child(const ObjectRules& rules, std::uint32_t at, std::uint8_t byte) const {
-  std::uint32_t child = rules.names[at].first_child;
-  while (child != 0 && rules.names[child].byte != byte) child = rules.names[child].next_sibling;
-  return child;
-}
-
 void GrammarStates::step_name(const Frame& frame, std::uint8_t byte, std::vector<FrameId>& out) {
   if (frame.phase == Phase::kColon) {
     if (byte == ':') begin_member(frame, out);
@@ -213,7 +207,7 @@ void GrammarStates::step_name(const Frame& frame, std::uint8_t byte, std::vector
   }
   const bool escaped = frame.state == kEscapedName;
   const ObjectRules& rules = *graph_->nodes[frame.node].object;
-  const std::uint32_t child = frame.count == kOther ? 0 : name_child(rules, frame.count, byte);
+  const std::uint32_t child = frame.count == kOther ? 0 : rules.name_child(frame.count, byte);
   // Within an escape of a declared name a quote is a letter like others.
   if (byte == '"' && child == 0) return close_name(frame, out);
   const Frame& object = frames_[frame.parent];
@@ -304,7 +298,7 @@ bool GrammarStates::other_name_free(const Frame& name, std::string_view more) co
   std::uint32_t at = name.count;
   for (const char c : more) {
     hash = hash_on(hash, static_cast<std::uint8_t>(c));
-    const std::uint32_t child = at == kOther ? 0 : name_child(rules, at, static_cast<std::uint8_t>(c));
+    const std::uint32_t child = at == kOther ? 0 : rules.name_child(at, static_cast<std::uint8_t>(c));
     at = child == 0 ? kOther : child;
   }
   const bool declared = at != kOther && rules.names[at].property >= 0;

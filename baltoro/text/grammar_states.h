@@ -119,7 +119,6 @@ class GrammarStates {
   bool others_allowed(const Frame& name) const { return name.depth != declared_only; }
   bool other_possible(const Frame& object) const;
   bool other_used(const Frame& object, std::uint64_t hash) const;
-  std::uint32_t name_child(const ObjectRules& rules, std::uint32_t at, std::uint8_t byte) const;
   std::uint32_t distinct_cost(const Frame& name, const Frame& object) const;
 
   const SchemaGraph* graph_;

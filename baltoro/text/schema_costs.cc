@@ -122,8 +122,7 @@ void index_names(ObjectRules& rules) {
     std::uint32_t at = 0;
     for (std::size_t k = 1; k + 2 < quoted.size(); ++k) {
       const auto byte = static_cast<std::uint8_t>(quoted[k]);
-      std::uint32_t child = rules.names[at].first_child;
-      while (child != 0 && rules.names[child].byte != byte) child = rules.names[child].next_sibling;
+      std::uint32_t child = rules.name_child(at, byte);
       if (child == 0) {
         child = static_cast<std::uint32_t>(rules.names.size());
         rules.names.push_back({.next_sibling = rules.names[at].first_child,

@@ -46,6 +46,12 @@ struct ObjectRules {
   std::vector<std::uint32_t> required_after;  // ordered(): [i]: the cost of the required ones from i on
   // Up to 64 properties come in any order, each once; beyond, in declared order.
   bool ordered() const { return properties.size() > 64; }
+  // The child of names[at] by that byte, 0 where there is none.
+  std::uint32_t name_child(std::uint32_t at, std::uint8_t byte) const {
+    std::uint32_t child = names[at].first_child;
+    while (child != 0 && names[child].byte != byte) child = names[child].next_sibling;
+    return child;
+  }
 };
 
 // What a value may be. Every node's cost is at most so many tokens for its cheapest value, kNeverEnds where there is
