@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <system_error>
@@ -89,6 +90,16 @@ Status write_file_atomically(const std::string& path, std::string_view content, 
   return status;
 }
 
+Status write_file_unless_there(const std::string& path, std::string_view content) {
+  BALTORO_TRY(const OutputFile file, OutputFile::create_beside(path));
+  Status status = file.write_at(0, std::as_bytes(std::span(content)));
+  if (status.ok()) status = file.sync();
+  if (status.ok() && ::link(file.path().c_str(), path.c_str()) != 0 && errno != EEXIST)
+    status = io_error("cannot create", path, errno);
+  static_cast<void>(remove_file(file.path()));
+  return status;
+}
+
 Result<OutputFile> OutputFile::create(const std::string& path, Readers readers) {
   const mode_t mode = readers == Readers::kOwner ? 0600 : 0644;
   FileDescriptor fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
@@ -96,6 +107,13 @@ Result<OutputFile> OutputFile::create(const std::string& path, Readers readers) 
   // One that was there keeps its mode, whatever it is.
   if (readers == Readers::kOwner && ::fchmod(fd.get(), mode) != 0) return io_error("cannot protect", path, errno);
   return OutputFile(std::move(fd), path);
+}
+
+Result<OutputFile> OutputFile::create_beside(const std::string& path) {
+  std::string fresh = path + ".XXXXXX";
+  FileDescriptor fd(::mkostemp(fresh.data(), O_CLOEXEC));
+  if (!fd.open()) return io_error("cannot create a file beside", path, errno);
+  return OutputFile(std::move(fd), std::move(fresh));
 }
 
 Status OutputFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes) const {

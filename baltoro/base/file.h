@@ -46,10 +46,16 @@ enum class Readers : std::uint8_t { kAll, kOwner };
 // no PATH.tmp.
 Status write_file_atomically(const std::string& path, std::string_view content, Readers readers = Readers::kAll);
 
+// As that, for its owner's eyes, but a file that is there stays as it is, and that is no error: of several that make it
+// at once, the first wins.
+Status write_file_unless_there(const std::string& path, std::string_view content);
+
 // A file written at any offset, by any number of threads at once. Made anew, over whatever the path held.
 class OutputFile {
  public:
   static Result<OutputFile> create(const std::string& path, Readers readers = Readers::kAll);
+  // Under a name that no file beside `path` has: path() tells it. For its owner's eyes.
+  static Result<OutputFile> create_beside(const std::string& path);
   Status write_at(std::uint64_t offset, std::span<const std::byte> bytes) const;
   // Sets the size; what is not written reads as zeros and takes no room on disk.
   Status resize(std::uint64_t bytes) const;

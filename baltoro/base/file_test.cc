@@ -7,6 +7,7 @@
 
 #include <cstring>
 #include <filesystem>
+#include <thread>
 
 #include "baltoro/base/mapped_file.h"
 #include "baltoro/base/sha256.h"
@@ -46,6 +47,33 @@ TEST_F(FileTest, AWriteThatFailsLeavesNothing) {
   ASSERT_TRUE(make_directories(folder).ok());
   EXPECT_FALSE(write_file_atomically(folder, "no folder can be replaced").ok());
   EXPECT_FALSE(file_exists(folder + ".tmp"));
+}
+
+TEST_F(FileTest, TheFirstToMakeAFileWins) {
+  const std::string file = path("key");
+  ASSERT_TRUE(write_file_unless_there(file, "first").ok());
+  ASSERT_TRUE(write_file_unless_there(file, "second").ok());
+  EXPECT_EQ(*read_file(file, 100), "first");
+  EXPECT_EQ(std::filesystem::status(file).permissions(),
+            std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  EXPECT_FALSE(write_file_unless_there(path("absent/key"), "x").ok());
+  EXPECT_EQ(*list_directory(dir_), (std::vector<std::string>{"key"}));
+}
+
+TEST_F(FileTest, OfManyThatMakeAFileAtOnceAllReadTheSame) {
+  constexpr int kMakers = 8;
+  const std::string file = path("key");
+  std::vector<std::string> seen(kMakers);
+  std::vector<std::thread> makers;
+  for (int i = 0; i < kMakers; ++i)
+    makers.emplace_back([&, i] {
+      const std::string mine(5000, static_cast<char>('a' + i));
+      if (write_file_unless_there(file, mine).ok()) seen[static_cast<std::size_t>(i)] = *read_file(file, 10'000);
+    });
+  for (std::thread& maker : makers) maker.join();
+  for (const std::string& text : seen) EXPECT_EQ(text, seen[0]);
+  EXPECT_EQ(seen[0].size(), 5000U);
+  EXPECT_EQ(list_directory(dir_)->size(), 1U);
 }
 
 TEST_F(FileTest, LimitsAreKept) {
