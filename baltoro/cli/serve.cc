@@ -8,33 +8,31 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <memory>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
-#include "baltoro/base/file.h"
 #include "baltoro/cli/command.h"
 #include "baltoro/cli/failure.h"
 #include "baltoro/cli/local_model.h"
 #include "baltoro/cli/model_options.h"
 #include "baltoro/cli/serve_api_options.h"
+#include "baltoro/cli/serve_keys.h"
 #include "baltoro/cli/serve_signals.h"
 #include "baltoro/server/server.h"
 
 namespace baltoro::cli {
 namespace {
 
-constexpr std::uint64_t kMostKeysFileBytes = 16 << 20;
-
 struct ServeOptions {
   ModelOptions model;
   ServeApiOptions api;
-  std::string host = "127.0.0.1", model_name, api_key_file, keys_file, script;
+  std::string host = "127.0.0.1", model_name, script;
   int port = 8080;
-  std::vector<std::string> api_keys, allow_hosts, model_aliases;
+  ServeKeyOptions keys;
+  std::vector<std::string> allow_hosts, model_aliases;
   std::int64_t max_sequences = 32, max_batch_tokens = 512, max_queue = 256, kv_tokens = 0, max_choices = 8;
   std::int64_t max_queue_tokens = 0, max_identical_calls = 0;
   bool stop_repetition = false;
@@ -48,27 +46,6 @@ struct ServeOptions {
   bool no_prefix_cache = false, no_replay = false, keep_volatile_headers = false, debug_prefix = false;
   std::string log_format = "text";
 };
-
-// Keys from --api-key, $BALTORO_API_KEY and the lines of --api-key-file (blank lines and #comments aside).
-Result<std::vector<std::string>> api_keys(const ServeOptions& options) {
-  std::vector<std::string> keys = options.api_keys;
-  if (const char* key = std::getenv("BALTORO_API_KEY"); key != nullptr && *key != '\0') keys.emplace_back(key);
-  if (!options.api_key_file.empty()) {
-    std::ifstream file(options.api_key_file);
-    if (!file) return Error{Errc::kIo, "cannot read the key file " + options.api_key_file};
-    const std::size_t before = keys.size();
-    for (std::string line; std::getline(file, line);) {
-      while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
-      if (!line.empty() && line.front() != '#') keys.push_back(line);
-    }
-    // An empty file must not open the server to everyone.
-    if (keys.size() == before) return Error{Errc::kInvalidArgument, "no key in the key file " + options.api_key_file};
-  }
-  for (const std::string& key : keys) {
-    if (key.empty()) return Error{Errc::kInvalidArgument, "an API key must not be empty"};
-  }
-  return keys;
-}
 
 // Writes lines to stderr, or drops them while its reader is stuck: the log must never hold the server up.
 class AccessLog {
@@ -88,25 +65,6 @@ class AccessLog {
  private:
   std::atomic<std::int64_t> dropped_ = 0;
 };
-
-// All keys: the plain ones, which have no limits, and those of --keys.
-Result<std::vector<server::KeyEntry>> key_entries(const ServeOptions& options) {
-  BALTORO_TRY(const std::vector<std::string> plain, api_keys(options));
-  std::vector<server::KeyEntry> out;
-  if (!options.keys_file.empty()) {
-    BALTORO_TRY(const std::string text, read_file(options.keys_file, kMostKeysFileBytes));
-    auto parsed = server::parse_keys(text);
-    if (!parsed.ok()) {
-      Error error = std::move(parsed).error();
-      error.message = options.keys_file + ": " + error.message;
-      return error;
-    }
-    out = *std::move(parsed);
-  }
-  for (const std::string& key : plain)
-    out.push_back({.name = fmt::format("key-{}", out.size() + 1), .digest = server::key_digest(key), .limits = {}});
-  return out;
-}
 
 Result<server::ServerOptions> server_options(const ServeOptions& options) {
   server::ServerOptions out;
@@ -133,7 +91,7 @@ Result<server::ServerOptions> server_options(const ServeOptions& options) {
   if (!options.quiet) {
     out.api.log = [log = std::make_shared<AccessLog>()](std::string_view line) { (*log)(line); };
   }
-  BALTORO_TRY(const std::vector<server::KeyEntry> keys, key_entries(options));
+  BALTORO_TRY(const std::vector<server::KeyEntry> keys, read_serve_keys(options.keys));
   out.api.keys = server::KeySet::of(keys);
   if (out.api.keys.open() && !server::is_loopback(options.host)) {
     fmt::print(stderr, "baltoro serve: warning: {} is reachable from outside and no --api-key is set\n", options.host);
@@ -165,8 +123,8 @@ Result<std::unique_ptr<llm::LocalBackend>> open_backend(const ServeOptions& opti
   return llm::LocalBackend::open(std::move(local));
 }
 
-void reload_keys(const ServeOptions& options, server::KeySet& keys) {
-  const auto entries = key_entries(options);
+void reload_keys(const ServeKeyOptions& options, server::KeySet& keys) {
+  const auto entries = read_serve_keys(options);
   if (!entries.ok()) {
     fmt::print(stderr, "baltoro serve: the keys stay as they are: {}\n", entries.error().message);
   } else if (entries->empty() != keys.open()) {
@@ -182,7 +140,7 @@ void reload_keys(const ServeOptions& options, server::KeySet& keys) {
 void serve_until_stopped(const ServeOptions& options, server::Server& server, server::KeySet& keys,
                          ServeSignals& signals) {
   using Came = ServeSignals::Came;
-  for (Came came = signals.wait(-1); came != Came::kStop; came = signals.wait(-1)) reload_keys(options, keys);
+  for (Came came = signals.wait(-1); came != Came::kStop; came = signals.wait(-1)) reload_keys(options.keys, keys);
   fmt::print(stderr, "baltoro serve: finishing what runs, {:g} s at most; once more to end it now\n",
              options.drain_seconds);
   std::atomic<bool> drained = false;
@@ -293,11 +251,7 @@ void add_serve(CLI::App& app) {
       .add_option("--model-alias", options->model_aliases,
                   "A further name that requests may give; 'claude-*': all that begin so; may be repeated")
       ->type_name("NAME");
-  serve.add_option("--api-key", options->api_keys, "A key that clients must send; may be repeated ($BALTORO_API_KEY)")
-      ->type_name("KEY");
-  serve.add_option("--api-key-file", options->api_key_file, "A file with one key a line")->type_name("FILE");
-  serve.add_option("--keys", options->keys_file, "Keys with limits and priorities, as JSON; read again at SIGHUP")
-      ->type_name("FILE");
+  add_serve_key_options(serve, options->keys);
   serve.add_option("--allow-host", options->allow_hosts, "A further name accepted in the Host header")
       ->type_name("NAME");
   serve.add_option("--log-format", options->log_format, "Lines on stderr, one for each request: text or json")
