@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
-#include <poll.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -16,6 +15,7 @@
 
 #include "baltoro/cli/command.h"
 #include "baltoro/cli/failure.h"
+#include "baltoro/cli/line_log.h"
 #include "baltoro/cli/local_model.h"
 #include "baltoro/cli/model_options.h"
 #include "baltoro/cli/serve_api_options.h"
@@ -47,26 +47,17 @@ struct ServeOptions {
   std::string log_format = "text";
 };
 
-// Writes lines to stderr, or drops them while its reader is stuck: the log must never hold the server up.
-class AccessLog {
+// Whoever runs the server reads these, and must not be able to hold it up.
+class ServeLog {
  public:
-  void operator()(std::string_view line) {
-    pollfd state{STDERR_FILENO, POLLOUT, 0};
-    if (::poll(&state, 1, 0) == 0) {
-      ++dropped_;
-      return;
-    }
-    if (const std::int64_t dropped = dropped_.exchange(0); dropped > 0) {
-      fmt::print(stderr, "{} log lines dropped: nobody read them\n", dropped);
-    }
-    fmt::print(stderr, "{}\n", line);
-  }
+  void line(std::string_view text) { lines_.write(text); }
+  void notice(std::string_view text) { lines_.write(fmt::format("baltoro serve: {}", text)); }
 
  private:
-  std::atomic<std::int64_t> dropped_ = 0;
+  LineLog lines_{STDERR_FILENO};
 };
 
-Result<server::ServerOptions> server_options(const ServeOptions& options) {
+Result<server::ServerOptions> server_options(const ServeOptions& options, const std::shared_ptr<ServeLog>& log) {
   server::ServerOptions out;
   out.http.host = options.host;
   out.http.port = static_cast<std::uint16_t>(options.port);
@@ -82,24 +73,21 @@ Result<server::ServerOptions> server_options(const ServeOptions& options) {
   out.api.allowed_hosts = options.allow_hosts;
   out.api.model_aliases = options.model_aliases;
   out.watchdog.limit_seconds = options.watchdog_seconds;
-  out.watchdog.notice = [log = std::make_shared<AccessLog>()](std::string_view line) {
-    (*log)(fmt::format("baltoro serve: {}", line));
-  };
+  out.watchdog.notice = [log](std::string_view text) { log->notice(text); };
   out.api.limits.max_choices = options.max_choices;
   out.api.log_format = options.log_format == "json" ? server::LogFormat::kJson : server::LogFormat::kText;
   BALTORO_TRY_STATUS(apply_serve_api_options(options.api, out.api));
-  if (!options.quiet) {
-    out.api.log = [log = std::make_shared<AccessLog>()](std::string_view line) { (*log)(line); };
-  }
+  if (!options.quiet) out.api.log = [log](std::string_view text) { log->line(text); };
   BALTORO_TRY(const std::vector<server::KeyEntry> keys, read_serve_keys(options.keys));
   out.api.keys = server::KeySet::of(keys);
   if (out.api.keys.open() && !server::is_loopback(options.host)) {
-    fmt::print(stderr, "baltoro serve: warning: {} is reachable from outside and no --api-key is set\n", options.host);
+    log->notice(fmt::format("warning: {} is reachable from outside and no --api-key is set", options.host));
   }
   return out;
 }
 
-Result<std::unique_ptr<llm::LocalBackend>> open_backend(const ServeOptions& options) {
+Result<std::unique_ptr<llm::LocalBackend>> open_backend(const ServeOptions& options,
+                                                        const std::shared_ptr<ServeLog>& log) {
   BALTORO_TRY(llm::LocalOptions local, local_options(options.model));
   local.model_id = options.model_name;
   local.max_sequences = options.max_sequences;
@@ -115,34 +103,30 @@ Result<std::unique_ptr<llm::LocalBackend>> open_backend(const ServeOptions& opti
   local.keep_volatile_headers = options.keep_volatile_headers;
   local.kv_dir = options.kv_dir;
   local.kv_disk_bytes = options.kv_disk;
-  local.log = [log = std::make_shared<AccessLog>()](std::string_view line) {
-    (*log)(fmt::format("baltoro serve: {}", line));
-  };
-  if (options.debug_prefix)
-    local.prefix_log = [log = std::make_shared<AccessLog>()](std::string_view line) { (*log)(line); };
+  local.log = [log](std::string_view text) { log->notice(text); };
+  if (options.debug_prefix) local.prefix_log = [log](std::string_view text) { log->line(text); };
   return llm::LocalBackend::open(std::move(local));
 }
 
-void reload_keys(const ServeKeyOptions& options, server::KeySet& keys) {
+void reload_keys(const ServeKeyOptions& options, server::KeySet& keys, ServeLog& log) {
   const auto entries = read_serve_keys(options);
   if (!entries.ok()) {
-    fmt::print(stderr, "baltoro serve: the keys stay as they are: {}\n", entries.error().message);
+    log.notice("the keys stay as they are: " + entries.error().message);
   } else if (entries->empty() != keys.open()) {
-    fmt::print(stderr, "baltoro serve: the keys stay as they are: with or without keys is decided at the start\n");
+    log.notice("the keys stay as they are: with or without keys is decided at the start");
   } else {
     keys.replace(*entries);
-    fmt::print(stderr, "baltoro serve: {} keys from now on\n", entries->size());
+    log.notice(fmt::format("{} keys from now on", entries->size()));
   }
 }
 
 // SIGHUP reads the keys again. The first SIGINT or SIGTERM lets what runs end, the second ends it with an error that
 // clients can read, the third is as without us.
 void serve_until_stopped(const ServeOptions& options, server::Server& server, server::KeySet& keys,
-                         ServeSignals& signals) {
+                         ServeSignals& signals, ServeLog& log) {
   using Came = ServeSignals::Came;
-  for (Came came = signals.wait(-1); came != Came::kStop; came = signals.wait(-1)) reload_keys(options.keys, keys);
-  fmt::print(stderr, "baltoro serve: finishing what runs, {:g} s at most; once more to end it now\n",
-             options.drain_seconds);
+  for (Came came = signals.wait(-1); came != Came::kStop; came = signals.wait(-1)) reload_keys(options.keys, keys, log);
+  log.notice(fmt::format("finishing what runs, {:g} s at most; once more to end it now", options.drain_seconds));
   std::atomic<bool> drained = false;
   std::thread drain([&] {
     server.drain(options.drain_seconds);
@@ -160,9 +144,10 @@ void serve_until_stopped(const ServeOptions& options, server::Server& server, se
 
 int run_serve(const ServeOptions& options) {
   std::signal(SIGPIPE, SIG_IGN);  // a reader of our output that leaves must not end the server
-  auto choices = server_options(options);
+  const auto log = std::make_shared<ServeLog>();
+  auto choices = server_options(options, log);
   if (!choices.ok()) return report_error("serve", choices.error());
-  const auto backend = open_backend(options);
+  const auto backend = open_backend(options, log);
   if (!backend.ok()) return report_error("serve", backend.error());
   server::KeySet keys = choices->api.keys;  // shares its state
   ServeSignals signals;                     // its descriptor is there before clients can take the last one
@@ -174,8 +159,8 @@ int run_serve(const ServeOptions& options) {
              v6 ? "]" : "", (*server)->port(), model.max_context_tokens,
              model.arithmetic.empty() ? "" : ", " + model.arithmetic);
   std::fflush(stdout);
-  serve_until_stopped(options, **server, keys, signals);
-  fmt::print(stderr, "baltoro serve: done\n");
+  serve_until_stopped(options, **server, keys, signals, *log);
+  log->notice("done");
   return 0;
 }
 

@@ -93,17 +93,29 @@ class Lifecycle(unittest.TestCase):
         self.assertNotEqual(subprocess.run([BALTORO, "serve", "/nowhere"], capture_output=True, check=False).returncode, 0)
 
     def test_a_log_nobody_reads_does_not_hold_the_server_up(self):
+        self.outlives_its_log(lambda log: None)
+
+    def test_a_log_whose_reader_left_does_not_end_the_server(self):
+        self.outlives_its_log(lambda log: log.close())
+
+    def outlives_its_log(self, spoil):
         process = subprocess.Popen([BALTORO, "serve", os.path.join(ROOT, "models", "ledger"), "--port", "0"],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             port = int(process.stdout.readline().split("/v1")[0].rsplit(":", 1)[1])
+            spoil(process.stderr)
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
             for _ in range(3000):  # about 270 KB of log lines into a pipe of 64 KB
                 connection.request("GET", "/health")
                 self.assertEqual(connection.getresponse().read(), b'{"status":"ok"}')
+            process.send_signal(signal.SIGHUP)
+            process.terminate()
+            self.assertEqual(process.wait(10), 0)
         finally:
             process.kill()
-            process.communicate()
+            process.wait()
+            process.stdout.close()
+            process.stderr.close()
 
 
 if __name__ == "__main__":
