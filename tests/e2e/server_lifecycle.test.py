@@ -66,10 +66,9 @@ class Lifecycle(unittest.TestCase):
             deadline = time.monotonic() + 10
             while not any("once more" in line for line in server.log) and time.monotonic() < deadline:
                 time.sleep(0.005)
-            time.sleep(0.05)
-            if server.process.poll() is None:
-                server.process.send_signal(signal.SIGINT)
-            self.assertIn(server.process.wait(5), (-signal.SIGINT, 0))
+            server.process.send_signal(signal.SIGINT)
+            self.assertIn('"code":"server_unavailable"', response.read().decode()[-600:])
+            self.assertEqual(server.process.wait(20), 0)
 
     def test_keys_from_option_file_and_environment(self):
         with tempfile.NamedTemporaryFile("w", suffix=".keys") as keys:

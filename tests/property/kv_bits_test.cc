@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The bits of KV are pinned for each instruction set and arithmetic: KV on disk outlives the program that computed it,
 // so a change of bits must come with a change of model::kArithmeticRevision.
-#include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <numeric>
 
 #include "baltoro/base/sha256.h"
@@ -79,8 +77,7 @@ TEST(KvBits, AreThoseOfTheRevision) {
     EXPECT_EQ(bits_of(pin.isa, pin.math, pin.dense), pin.bits)
         << kernels::isa_name(pin.isa) << ", " << arithmetic_name(pin.math, pin.dense)
         << ": KV that earlier builds left on disk has other bits. Raise kArithmeticRevision in model/kv_identity.h, "
-           "say "
-           "there why, and pin the new ones";
+           "say there why, and pin the new ones";
   }
 }
 

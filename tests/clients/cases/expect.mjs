@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What scripts/sdk.json makes the model say, and tools that cases offer.
+import { until } from '../../e2e/checks.mjs';
+
+export { until };
+
 export const hello = 'Hello, 世界! 🎉 Here is "quoted" text,\na second line & <tags>.';
 export const helloThought = 'A greeting.';
 export const hardThought = 'First I count: one, two, three. Then I doubt. Then I am sure.';
@@ -42,15 +46,6 @@ export class ToolLog {
     this.calls.push([name, args]);
     return name === 'get_time' ? '12:34' : `sunny in ${args.city}`;
   }
-}
-
-// Waits until `check` holds; for what the server learns a little later (a hang-up).
-export async function until(check, what) {
-  for (let i = 0; i < 1000; ++i) {
-    if (await check()) return;
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  throw new Error(`never happened: ${what}`);
 }
 
 // Nothing runs or waits on the server.
