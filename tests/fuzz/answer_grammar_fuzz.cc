@@ -78,67 +78,95 @@ void check_calls(const std::vector<ParsedEvent>& events, const std::vector<std::
   }
 }
 
+// The rules that the bytes say, in one family's format.
+struct Asked {
+  Conversation conversation;
+  RenderOptions render;
+  std::vector<std::string> names;  // of the tools
+  std::shared_ptr<const AnswerRules> rules;
+};
+
+Asked read_rules(const Family& f, std::uint8_t flags, Bytes& bytes) {
+  Asked out;
+  out.conversation.messages.push_back({.role = Role::kUser, .content = "q"});
+  if ((flags & 1) != 0) out.render.thinking = (flags & 2) != 0;
+  AnswerRules rules{.vocabulary = f.vocabulary, .syntax = f.chat->answer_syntax(out.conversation, out.render)};
+  rules.many_calls = (flags & 4) != 0;
+  rules.first_index = (flags & 8) != 0 ? 3 : 1'000'000;
+  if ((flags & 16) != 0) rules.thinking_budget = bytes.next() % 8;
+  rules.calls = static_cast<Calls>(bytes.next() % 3);
+  for (int t = bytes.next() % 3; rules.calls != Calls::kNever && t >= 0; --t) {
+    out.names.push_back(std::string("get_more").substr(0, 3 + static_cast<std::size_t>(t) * 2));
+    rules.tools.push_back({out.names.back(), f.graphs[bytes.next() % f.graphs.size()]});
+    out.conversation.tools.push_back({.name = out.names.back(), .declaration = {}});
+  }
+  if ((flags & 32) != 0) rules.content = f.graphs[bytes.next() % f.graphs.size()];
+  auto made = make_answer_rules(std::move(rules));
+  BALTORO_CHECK(made.ok(), "these families have all markers");
+  out.rules = *std::move(made);
+  return out;
+}
+
+std::vector<TokenId> allowed_tokens(AnswerGrammar& grammar, TokenId vocab, std::int64_t remaining) {
+  std::vector<std::uint64_t> allowed((static_cast<std::size_t>(vocab) + 63) / 64);
+  grammar.fill(allowed, remaining);
+  std::vector<TokenId> tokens;
+  for (TokenId id = 0; id < vocab; ++id)
+    if ((allowed[static_cast<std::size_t>(id) / 64] >> (id % 64) & 1) != 0) tokens.push_back(id);
+  return tokens;
+}
+
+bool stops(const AnswerRules& rules, TokenId token) {
+  return std::find(rules.syntax.stop.begin(), rules.syntax.stop.end(), token) != rules.syntax.stop.end();
+}
+
+// Tokens that no mask allows.
+void go_astray(const Family& f, const Asked& asked, std::int64_t remaining, Bytes& bytes) {
+  AnswerGrammar grammar(asked.rules);
+  const auto parser = f.chat->make_parser(asked.conversation, asked.render);
+  std::vector<ParsedEvent> events;
+  const TokenId vocab = f.tokenizer->vocab_size();
+  for (bool stopped = false; remaining > 0 && !stopped && !bytes.empty(); --remaining) {
+    allowed_tokens(grammar, vocab, remaining);
+    const std::uint8_t byte = bytes.next();
+    const auto token = static_cast<TokenId>(byte % 8 == 0 ? 256 + bytes.next() % (vocab - 256) : byte);
+    grammar.accept(token);
+    stopped = stops(*asked.rules, token);
+    if (!stopped) parser->push(token, f.tokenizer->token_bytes(token), f.tokenizer->is_special(token), events);
+  }
+}
+
+void follow_masks(const Family& f, const Asked& asked, std::int64_t remaining, Bytes& bytes) {
+  AnswerGrammar grammar(asked.rules);
+  const auto parser = f.chat->make_parser(asked.conversation, asked.render);
+  std::vector<ParsedEvent> events;
+  bool stopped = false;
+  for (; remaining > 0 && !stopped; --remaining) {
+    const auto choices = allowed_tokens(grammar, f.tokenizer->vocab_size(), remaining);
+    BALTORO_CHECK(!choices.empty(), "a dead end");
+    const std::uint8_t byte = bytes.next();
+    // Control tokens come last: from the end for high bytes.
+    const TokenId token = byte < 192 ? choices[byte % choices.size()]
+                                     : choices[choices.size() - 1 - byte % std::min<std::size_t>(choices.size(), 4)];
+    grammar.accept(token);
+    stopped = stops(*asked.rules, token);
+    if (!stopped) parser->push(token, f.tokenizer->token_bytes(token), f.tokenizer->is_special(token), events);
+  }
+  BALTORO_CHECK(stopped || !parser->saw_tool_calls(), "a section of calls did not end");
+  parser->finish(events);
+  BALTORO_CHECK(asked.rules->least_tokens == 0 || stopped, "the answer did not end within its tokens");
+  check_calls(events, asked.names);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 8) return 0;
   Bytes bytes(data, size);
   const Family& f = family(bytes.next());
-  Conversation conversation;
-  conversation.messages.push_back({.role = Role::kUser, .content = "q"});
-  RenderOptions render;
   const std::uint8_t flags = bytes.next();
-  if ((flags & 1) != 0) render.thinking = (flags & 2) != 0;
-  AnswerRules rules{.vocabulary = f.vocabulary, .syntax = f.chat->answer_syntax(conversation, render)};
-  rules.many_calls = (flags & 4) != 0;
-  rules.first_index = (flags & 8) != 0 ? 3 : 1'000'000;
-  if ((flags & 16) != 0) rules.thinking_budget = bytes.next() % 8;
-  rules.calls = static_cast<Calls>(bytes.next() % 3);
-  std::vector<std::string> names;
-  for (int t = bytes.next() % 3; rules.calls != Calls::kNever && t >= 0; --t) {
-    names.push_back(std::string("get_more").substr(0, 3 + static_cast<std::size_t>(t) * 2));
-    rules.tools.push_back({names.back(), f.graphs[bytes.next() % f.graphs.size()]});
-    conversation.tools.push_back({.name = names.back(), .declaration = {}});
-  }
-  if ((flags & 32) != 0) rules.content = f.graphs[bytes.next() % f.graphs.size()];
-  const auto made = make_answer_rules(std::move(rules));
-  BALTORO_CHECK(made.ok(), "these families have all markers");
-  const bool bound = (*made)->least_tokens > 0;
-  const bool astray = (flags & 64) != 0;  // tokens that no mask allows
-  std::int64_t remaining = std::int64_t{(*made)->least_tokens} + bytes.next();
-  AnswerGrammar grammar(*made);
-  const auto parser = f.chat->make_parser(conversation, render);
-  std::vector<ParsedEvent> events;
-  const auto& stop = (*made)->syntax.stop;
-  const TokenId vocab = f.tokenizer->vocab_size();
-  std::vector<std::uint64_t> allowed((static_cast<std::size_t>(vocab) + 63) / 64);
-  bool stopped = false;
-  for (; remaining > 0 && !stopped; --remaining) {
-    std::fill(allowed.begin(), allowed.end(), 0);
-    grammar.fill(allowed, remaining);
-    std::vector<TokenId> choices;
-    for (TokenId id = 0; id < vocab; ++id)
-      if ((allowed[static_cast<std::size_t>(id) / 64] >> (id % 64) & 1) != 0) choices.push_back(id);
-    BALTORO_CHECK(astray || !choices.empty(), "a dead end");
-    const std::uint8_t byte = bytes.next();
-    TokenId token;
-    if (astray) {
-      token = static_cast<TokenId>(byte % 8 == 0 ? 256 + bytes.next() % (vocab - 256) : byte);
-    } else {
-      // Control tokens come last: from the end for high bytes.
-      token = byte < 192 ? choices[byte % choices.size()]
-                         : choices[choices.size() - 1 - byte % std::min<std::size_t>(choices.size(), 4)];
-    }
-    grammar.accept(token);
-    stopped = std::find(stop.begin(), stop.end(), token) != stop.end();
-    if (!stopped) parser->push(token, f.tokenizer->token_bytes(token), f.tokenizer->is_special(token), events);
-    if (astray && bytes.empty()) return 0;
-  }
-  if (astray) return 0;
-  const bool whole = stopped || !parser->saw_tool_calls();
-  parser->finish(events);
-  BALTORO_CHECK(!bound || stopped, "the answer did not end within its tokens");
-  BALTORO_CHECK(whole, "a section of calls did not end");
-  check_calls(events, names);
+  const Asked asked = read_rules(f, flags, bytes);
+  const std::int64_t remaining = std::int64_t{asked.rules->least_tokens} + bytes.next();
+  ((flags & 64) != 0 ? go_astray : follow_masks)(f, asked, remaining, bytes);
   return 0;
 }
