@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <string_view>
 #include <utility>
 
@@ -32,7 +33,7 @@ Status add_lines(const std::string& path, std::vector<std::string>& keys) {
   return {};
 }
 
-Result<std::vector<std::string>> plain_keys(const ServeKeyOptions& options) {
+Result<std::vector<std::string>> read_plain(const ServeKeyOptions& options) {
   std::vector<std::string> keys = options.plain;
   if (const char* key = std::getenv("BALTORO_API_KEY"); key != nullptr && *key != '\0') keys.emplace_back(key);
   if (!options.plain_file.empty()) BALTORO_TRY_STATUS(add_lines(options.plain_file, keys));
@@ -51,7 +52,7 @@ void add_serve_key_options(CLI::App& app, ServeKeyOptions& options) {
 }
 
 Result<std::vector<server::KeyEntry>> read_serve_keys(const ServeKeyOptions& options) {
-  BALTORO_TRY(const std::vector<std::string> plain, plain_keys(options));
+  BALTORO_TRY(const std::vector<std::string> plain, read_plain(options));
   std::vector<server::KeyEntry> out;
   if (!options.limits_file.empty()) {
     BALTORO_TRY(const std::string text, read_file(options.limits_file, kMostFileBytes));
@@ -59,8 +60,7 @@ Result<std::vector<server::KeyEntry>> read_serve_keys(const ServeKeyOptions& opt
     if (!parsed.ok()) return Error{parsed.error().code, options.limits_file + ": " + parsed.error().message};
     out = *std::move(parsed);
   }
-  for (const std::string& key : plain)
-    out.push_back({.name = fmt::format("key-{}", out.size() + 1), .digest = server::key_digest(key), .limits = {}});
+  std::ranges::move(server::plain_keys(plain, out.size() + 1), std::back_inserter(out));
   return out;
 }
 

@@ -140,7 +140,7 @@ TEST_F(AnthropicApiTest, ListsModelsInTheShapeThatTheClientKnows) {
 
 TEST_F(AnthropicApiTest, TakesKeysInEitherHeader) {
   ServerOptions options;
-  options.api.keys = KeySet({"k1"});
+  options.api.keys = KeySet::of(plain_keys({"k1"}));
   start(std::move(options));
   const auto status = [&](const std::string& fields) {
     return exchange(post("/v1/messages", message_body("x"), fields)).status;
@@ -159,7 +159,7 @@ TEST_F(AnthropicApiTest, TakesKeysInEitherHeader) {
 
 TEST_F(AnthropicApiTest, AKeyIsOneTenantInEitherHeader) {
   ServerOptions options;
-  options.api.keys = KeySet({"k1", "k2"});
+  options.api.keys = KeySet::of(plain_keys({"k1", "k2"}));
   start(std::move(options));
   const auto content = [&](const std::string& fields) {
     const Answer answer = exchange(post("/v1/messages", message_body("whose"), fields));

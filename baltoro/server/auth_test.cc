@@ -7,7 +7,7 @@ namespace baltoro::server {
 namespace {
 
 TEST(KeySet, AcceptsItsKeysOnly) {
-  const KeySet keys({"first-key", "second-key"});
+  const KeySet keys = KeySet::of(plain_keys({"first-key", "second-key"}));
   EXPECT_FALSE(keys.open());
   EXPECT_TRUE(keys.accepts("first-key"));
   EXPECT_TRUE(keys.accepts("second-key"));

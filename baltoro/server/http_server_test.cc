@@ -391,7 +391,7 @@ TEST_F(HttpServerTest, BoundsTheBodiesOfAllConnections) {
 
 TEST_F(HttpServerTest, NeedsAKeyEverywhereButForHealth) {
   ServerOptions options;
-  options.api.keys = KeySet({"secret"});
+  options.api.keys = KeySet::of(plain_keys({"secret"}));
   start(std::move(options));
   const std::string key = "Authorization: Bearer secret\r\n";
   EXPECT_EQ(status_of(exchange(get("/health"))), 200);

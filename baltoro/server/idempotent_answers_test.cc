@@ -129,7 +129,7 @@ TEST_F(IdempotencyTest, AnotherBodyIsAConflict) {
 
 TEST_F(IdempotencyTest, KeysAreTheirClients) {
   ServerOptions options;
-  options.api.keys = KeySet({"k1", "k2"});
+  options.api.keys = KeySet::of(plain_keys({"k1", "k2"}));
   start(std::move(options));
   EXPECT_EQ(status_of(exchange(chat("one", {}, key("f", "Authorization: Bearer k1\r\n")))), 200);
   EXPECT_FALSE(replayed(exchange(chat("one", {}, key("f", "Authorization: Bearer k2\r\n")))));

@@ -71,6 +71,13 @@ Status read_member(std::size_t index, const std::string& key, const json::Value&
 
 KeyDigest key_digest(std::string_view key) { return sha256(std::as_bytes(std::span(key))); }
 
+std::vector<KeyEntry> plain_keys(const std::vector<std::string>& keys, std::size_t first) {
+  std::vector<KeyEntry> out;
+  for (const std::string& key : keys)
+    out.push_back({.name = fmt::format("key-{}", first + out.size()), .digest = key_digest(key), .limits = {}});
+  return out;
+}
+
 Result<std::vector<KeyEntry>> parse_keys(std::string_view json) {
   BALTORO_TRY(const json::Value file, json::parse(json, {.max_bytes = kMostFileBytes, .max_depth = 8}));
   const auto whole = [](std::string message) {
@@ -112,13 +119,6 @@ struct KeySet::State {
 };
 
 KeySet::KeySet() : state_(std::make_shared<State>()) {}
-
-KeySet::KeySet(const std::vector<std::string>& keys) : KeySet() {
-  std::vector<KeyEntry> entries;
-  for (const std::string& key : keys)
-    entries.push_back({.name = fmt::format("key-{}", entries.size() + 1), .digest = key_digest(key), .limits = {}});
-  replace(entries);
-}
 
 KeySet KeySet::of(const std::vector<KeyEntry>& entries, std::function<double()> clock) {
   KeySet out;

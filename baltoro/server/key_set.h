@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -25,6 +26,9 @@ struct KeyEntry {
 
 KeyDigest key_digest(std::string_view key);
 
+// Keys without limits, named key-N from `first` on.
+std::vector<KeyEntry> plain_keys(const std::vector<std::string>& keys, std::size_t first = 1);
+
 // A keys file: {"keys": [{"name": "ci", "sha256": "64 hex digits", "max_concurrent": 4, "requests_per_minute": 60,
 // "tokens_per_minute": 100000, "tokens_total": 50000000, "priority": 5}]}. Each has its name (1-64 of A-Za-z0-9._-,
 // unique) and its digest, or "key" with the key itself; the limits may be left out. kInvalidArgument names the entry
@@ -34,8 +38,7 @@ Result<std::vector<KeyEntry>> parse_keys(std::string_view json);
 // The API keys a server accepts, kept as digests, and their accounts. Copies share one state. Thread-safe.
 class KeySet {
  public:
-  KeySet();                                               // none
-  explicit KeySet(const std::vector<std::string>& keys);  // without limits
+  KeySet();  // none
   static KeySet of(const std::vector<KeyEntry>& entries, std::function<double()> clock = steady_seconds);
 
   // True when no keys were set: everyone may.

@@ -112,7 +112,7 @@ class PageOnTheWire : public ::testing::Test {
  protected:
   PageOnTheWire() : backend_({}) {
     ServerOptions options;
-    options.api.keys = KeySet({"secret"});
+    options.api.keys = KeySet::of(plain_keys({"secret"}));
     server_ = *Server::start(std::move(options), backend_);
   }
   std::string exchange(const std::string& line, const std::string& fields = "Host: localhost\r\n") {
