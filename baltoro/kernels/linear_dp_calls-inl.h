@@ -59,10 +59,10 @@ inline DpScratch cut_scratch(std::byte* scratch, std::int64_t cols, std::int64_t
 }
 
 inline void store_tile(const LinearArgs<bf16>& args, std::int64_t first, std::int64_t tokens, std::int64_t row,
-                       std::int64_t rows, const float* sums) {
+                       std::int64_t rows, const float* sums, std::int64_t stride = kSums) {
   for (std::int64_t t = 0; t < tokens; ++t) {
     for (std::int64_t r = 0; r < rows; r += 16) {
-      store_sums(args, first + t, row + r, clamp(rows - r, 16), sums + t * kSums + r * 16);
+      store_sums(args, first + t, row + r, clamp(rows - r, 16), sums + t * stride + r * 16);
     }
   }
 }
@@ -190,29 +190,46 @@ inline void linear_few_pairs(const MatrixView& w, const LinearArgs<bf16>& args, 
   }
 }
 
+// Activations of tokens [first, first + n) in the order tiles read them: [run, tile, step, token of the tile, 32], zero
+// behind the last column.
+inline void order_tiles(const LinearArgs<bf16>& args, std::int64_t cols, std::int64_t first, std::int64_t n,
+                        bf16* packed) {
+  const std::int64_t tiles = count_tiles(n, kDpPairTile);
+  for (std::int64_t i = 0; i < tiles; ++i) {
+    const std::int64_t begin = part_begin(n, tiles, i), count = part_begin(n, tiles, i + 1) - begin;
+    for (std::int64_t t = 0; t < count; ++t) {
+      const bf16* x = x_row(args, first + begin + t);
+      for (std::int64_t run = 0; run < cols; run += kPairRun) {
+        const std::int64_t columns = clamp(cols - run, kPairRun);
+        bf16* to = packed + run * n + begin * round_up(columns, kStep) + t * kStep;
+        for (std::int64_t c = 0; c < columns; c += kStep, to += count * kStep) {
+          _mm512_store_si512(to, load_pairs(x + run + c, columns - c));
+        }
+      }
+    }
+  }
+}
+
 // Tokens [first, first + n), more than kDpPairTokens.
 inline void multiply_pairs(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t row_begin,
                            std::int64_t row_end, std::int64_t first, std::int64_t n, const DpScratch& scratch) {
-  const bool packed = args.x_rows != nullptr || args.ldx * 2 % kSameSetsBytes == 0;
-  if (packed) order_tokens<PlainPairs>(args, w.cols, first, n, 1, scratch.x);
-  for (std::int64_t row = row_begin; row < row_end; row += kDpRows) {
-    const std::int64_t rows = clamp(row_end - row, kDpRows);
+  order_tiles(args, w.cols, first, n, scratch.x);
+  for (std::int64_t row = row_begin; row < row_end; row += kDpPairPanelRows) {
+    const std::int64_t rows = clamp(row_end - row, kDpPairPanelRows);
     const std::byte* panel = w.data + row * w.row_bytes();
     for (std::int64_t c = 0; c < w.cols; c += kPairRun) {
-      const std::int64_t columns = clamp(w.cols - c, kPairRun);
-      const PairRun run{.x = packed ? scratch.x + c * n : x_row(args, first) + c,
-                        .x_stride = packed ? run_width<PlainPairs>(columns) : args.ldx,
+      const PairRun run{.x = scratch.x + c * n,
                         .tokens = n,
                         .w = panel + c * 2,
                         .w_stride = w.row_bytes(),
                         .rows = rows,
-                        .columns = columns,
+                        .columns = clamp(w.cols - c, kPairRun),
                         .next = panel + (c + kPairRun < w.cols ? (c + kPairRun) * 2 : rows * w.row_bytes()),
                         .sums = scratch.sums,
                         .first = c == 0};
-      columns == kPairRun ? add_pair_run<true>(run) : add_pair_run<false>(run);
+      run.columns == kPairRun ? add_pair_run<true>(run) : add_pair_run<false>(run);
     }
-    store_tile(args, first, n, row, rows, scratch.sums);
+    store_tile(args, first, n, row, rows, scratch.sums, kDpPairSums);
   }
 }
 
@@ -220,11 +237,11 @@ inline void linear_pairs(const MatrixView& w, const LinearArgs<bf16>& args, std:
                          std::int64_t row_end, std::byte* scratch) {
   const DpScratch s = cut_scratch(scratch, w.cols, args.tokens);
   if (args.tokens <= kDpPairTokens) return linear_few_pairs(w, args, row_begin, row_end, s);
-  const std::int64_t tiles = count_tiles(args.tokens, kDpPairTokens);
+  const std::int64_t tiles = count_tiles(args.tokens, kDpPairTile);
   const std::int64_t chunks = count_tiles(args.tokens, clamp(dp_chunk_tokens(w.cols), kDpSummedTokens));
   for (std::int64_t i = 0; i < chunks; ++i) {  // whole tiles
-    const std::int64_t first = part_begin(tiles, chunks, i) * kDpPairTokens;
-    const std::int64_t end = clamp(part_begin(tiles, chunks, i + 1) * kDpPairTokens, args.tokens);
+    const std::int64_t first = part_begin(tiles, chunks, i) * kDpPairTile;
+    const std::int64_t end = clamp(part_begin(tiles, chunks, i + 1) * kDpPairTile, args.tokens);
     multiply_pairs(w, args, row_begin, row_end, first, end - first, s);
   }
 }

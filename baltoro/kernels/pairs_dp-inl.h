@@ -34,19 +34,17 @@ void add_pairs(const Run& given) {
   for (; r < run.rows; ++r) add_rows_of_pairs<T, 1>(run, r);
 }
 
-constexpr int kPairRows = 4;  // of a tile
 constexpr std::int64_t kPairRun = 1024;
 
 // Some rows times some tokens over a run.
 struct PairTile {
-  const bf16* x = nullptr;
-  std::int64_t x_stride = 0;
+  const bf16* x = nullptr;  // [step, T, 32]
   const std::byte* w = nullptr;
   std::int64_t w_stride = 0;
   std::int64_t columns = 0;
-  float* sums = nullptr;           // of the first row: [tokens, kSums]
+  float* sums = nullptr;           // of the first row: [T, kDpPairSums]
   bool first = false;              // sums hold nothing yet
-  const std::byte* ahead[2] = {};  // rows to ask memory for, as many columns of them
+  const std::byte* ahead[3] = {};  // rows to ask memory for, as many columns of them
 };
 
 // Not inlined, few arguments: GCC 12 keeps addresses that find no register in vectors, and reading one back waits for
@@ -56,30 +54,30 @@ template <int T, int R, bool kWhole>
   const std::int64_t columns = kWhole ? kPairRun : tile.columns;
   const bf16* x = tile.x;
   const std::byte* w = tile.w;
-  const std::byte* ahead0 = tile.ahead[0];
-  const std::byte* ahead1 = tile.ahead[1];
-  const std::int64_t x_stride = tile.x_stride, w_stride = tile.w_stride;
+  const std::byte* ahead[3] = {tile.ahead[0], tile.ahead[1], tile.ahead[2]};
+  const std::int64_t w_stride = tile.w_stride;
   float* sums = tile.sums;
   const __mmask16 mask = tile.first ? 0 : 0xFFFF;
   F acc[T][R];
   for (int t = 0; t < T; ++t) {
-    for (int i = 0; i < R; ++i) acc[t][i] = _mm512_maskz_loadu_ps(mask, sums + t * kSums + i * 16);
+    for (int i = 0; i < R; ++i) acc[t][i] = _mm512_maskz_loadu_ps(mask, sums + t * kDpPairSums + i * 16);
   }
   std::int64_t c = 0;
-  for (; c + kStep <= columns; c += kStep) {
-    _mm_prefetch(ahead0 + c * 2, _MM_HINT_T0);
-    _mm_prefetch(ahead1 + c * 2, _MM_HINT_T0);
-    add_step<T, R, true>(x + c, x_stride, w + c * 2, w_stride, kStep, acc);
+  for (; c + kStep <= columns; c += kStep, x += T * kStep) {
+    for (const std::byte* row : ahead) _mm_prefetch(row + c * 2 + 63, _MM_HINT_T0);  // files align nothing
+    add_step<T, R, true>(x, kStep, w + c * 2, w_stride, kStep, acc);
   }
-  if (!kWhole && c < columns) add_step<T, R, false>(x + c, x_stride, w + c * 2, w_stride, columns - c, acc);
+  if (!kWhole && c < columns) add_step<T, R, false>(x, kStep, w + c * 2, w_stride, columns - c, acc);
   for (int t = 0; t < T; ++t) {
-    for (int i = 0; i < R; ++i) store(sums + t * kSums + i * 16, acc[t][i]);
+    for (int i = 0; i < R; ++i) store(sums + t * kDpPairSums + i * 16, acc[t][i]);
   }
 }
 
-// Rows to ask memory for, handed out evenly over turns.
+// Rows to ask memory for, handed out evenly over turns: some, then others elsewhere.
 struct RowsAhead {
   const std::byte* row = nullptr;
+  std::int64_t before_others = 0;  // rows from here on
+  const std::byte* others = nullptr;
   std::int64_t stride = 0;
   std::int64_t rows = 0;  // of all turns
   std::int64_t turns = 1;
@@ -89,57 +87,54 @@ struct RowsAhead {
   const std::byte* take(const std::byte* none) {
     if (due < turns) return none;
     due -= turns;
+    if (before_others-- == 0) row = others;
     return std::exchange(row, row + stride);
   }
 };
 
 // A run of a panel and all tokens of a chunk.
 struct PairRun {
-  const bf16* x = nullptr;
-  std::int64_t x_stride = 0;
+  const bf16* x = nullptr;  // [tile, step, token of the tile, 32]
   std::int64_t tokens = 0;  // more than kDpPairTokens
   const std::byte* w = nullptr;
   std::int64_t w_stride = 0;
-  std::int64_t rows = 0;  // at most kDpRows
+  std::int64_t rows = 0;  // at most kDpPairPanelRows
   std::int64_t columns = 0;
   const std::byte* next = nullptr;  // the run after it: the same rows, or those of the next panel
-  float* sums = nullptr;            // [tokens, kSums]
+  float* sums = nullptr;            // [tokens, kDpPairSums]
   bool first = false;
 };
 
+// Six rows stay in the first cache while all tokens pass in the order they are read, and the six after them are asked
+// for. The other way round the rows, which in a file begin anywhere, came from the second cache two lines a read.
 template <bool kWhole>
 void add_pair_run(const PairRun& run) {
   using Add = void (*)(const PairTile&);
-  static constexpr std::int64_t kLeast = (kDpPairTokens + 1) / 2;  // tokens of a tile that is one of several
-  static constexpr Add kAdd[] = {add_pair_tile<kLeast, kPairRows, kWhole>, add_pair_tile<kLeast + 1, kPairRows, kWhole>,
-                                 add_pair_tile<kLeast + 2, kPairRows, kWhole>,
-                                 add_pair_tile<kLeast + 3, kPairRows, kWhole>};
-  static constexpr Add kAddRow[] = {add_pair_tile<kLeast, 1, kWhole>, add_pair_tile<kLeast + 1, 1, kWhole>,
-                                    add_pair_tile<kLeast + 2, 1, kWhole>, add_pair_tile<kLeast + 3, 1, kWhole>};
-  static_assert(kLeast + 3 == kDpPairTokens);
-  const std::int64_t tiles = count_tiles(run.tokens, kDpPairTokens), groups = run.rows / kPairRows;
-  RowsAhead ahead{.row = run.next, .stride = run.w_stride, .rows = run.rows, .turns = tiles * groups};
-  for (std::int64_t i = 0; i < tiles; ++i) {
-    const std::int64_t begin = part_begin(run.tokens, tiles, i), count = part_begin(run.tokens, tiles, i + 1) - begin;
-    PairTile tile{.x = run.x + begin * run.x_stride,
-                  .x_stride = run.x_stride,
-                  .w = run.w,
-                  .w_stride = run.w_stride,
-                  .columns = run.columns,
-                  .sums = run.sums + begin * kSums,
-                  .first = run.first};
-    for (std::int64_t g = 0; g < groups; ++g) {
+  static constexpr Add kAdd[2][kDpPairRows] = {
+      {add_pair_tile<3, 1, kWhole>, add_pair_tile<3, 2, kWhole>, add_pair_tile<3, 3, kWhole>,
+       add_pair_tile<3, 4, kWhole>, add_pair_tile<3, 5, kWhole>, add_pair_tile<3, 6, kWhole>},
+      {add_pair_tile<4, 1, kWhole>, add_pair_tile<4, 2, kWhole>, add_pair_tile<4, 3, kWhole>,
+       add_pair_tile<4, 4, kWhole>, add_pair_tile<4, 5, kWhole>, add_pair_tile<4, 6, kWhole>}};
+  static_assert(kDpPairTile == 4 && kDpPairTokens >= 5);  // more are cut into tiles of three and four
+  const std::int64_t tiles = count_tiles(run.tokens, kDpPairTile), groups = count_tiles(run.rows, kDpPairRows);
+  const std::int64_t width = round_up(run.columns, kStep), first_rows = part_begin(run.rows, groups, 1);
+  RowsAhead ahead{.row = run.w + first_rows * run.w_stride,
+                  .before_others = run.rows - first_rows,
+                  .others = run.next,
+                  .stride = run.w_stride,
+                  .rows = run.rows,
+                  .turns = tiles * groups};
+  for (std::int64_t g = 0; g < groups; ++g) {
+    const std::int64_t row = part_begin(run.rows, groups, g), rows = part_begin(run.rows, groups, g + 1) - row;
+    PairTile tile{
+        .w = run.w + row * run.w_stride, .w_stride = run.w_stride, .columns = run.columns, .first = run.first};
+    for (std::int64_t i = 0; i < tiles; ++i) {
+      const std::int64_t begin = part_begin(run.tokens, tiles, i), count = part_begin(run.tokens, tiles, i + 1) - begin;
       ahead.begin_turn();
-      for (const std::byte*& row : tile.ahead) row = ahead.take(tile.w);
-      kAdd[count - kLeast](tile);
-      tile.w += kPairRows * run.w_stride;
-      tile.sums += kPairRows * 16;
-    }
-    for (std::int64_t r = groups * kPairRows; r < run.rows; ++r) {
-      for (const std::byte*& row : tile.ahead) row = tile.w;
-      kAddRow[count - kLeast](tile);
-      tile.w += run.w_stride;
-      tile.sums += 16;
+      for (const std::byte*& asked : tile.ahead) asked = ahead.take(tile.w);
+      tile.x = run.x + begin * width;
+      tile.sums = run.sums + begin * kDpPairSums + row * 16;
+      kAdd[count - 3][rows - 1](tile);
     }
   }
 }

@@ -43,16 +43,19 @@ constexpr std::int64_t attend_lanes(std::int64_t queries) { return round_up(quer
 constexpr std::int64_t scratch_row_floats(std::int64_t cols) { return round_up(cols, 32); }
 constexpr std::int64_t scratch_scale_floats(std::int64_t cols) { return round_up(cols / 32 + 1, 16); }
 
-// avx512_bf16: rows of a panel; most tokens of a tile of BF16 weights, and of codes: straight, in lanes and from
-// unpacked panels; tokens that meet whole rows of codes; most tokens whose partial sums wait at a time.
+// avx512_bf16: rows of a panel; most tokens of a tile of codes: straight, in lanes and from unpacked panels; tokens
+// that meet whole rows of codes; most tokens whose partial sums wait at a time.
 inline constexpr int kDpPanelRows = 32;
-inline constexpr int kDpPairTokens = 6, kDpCodeTokens = 7, kDpLaneTokens = 6, kDpUnpackedTokens = 8;
+inline constexpr int kDpCodeTokens = 7, kDpLaneTokens = 6, kDpUnpackedTokens = 8;
 inline constexpr int kDpFewTokens = 4, kDpSummedTokens = 96;
+// The same for BF16 weights: tokens that meet whole rows; rows of a panel, and most tokens and rows of a tile, of more.
+inline constexpr int kDpPairTokens = 6;
+inline constexpr int kDpPairPanelRows = 48, kDpPairTile = 4, kDpPairRows = 6;
 // Floats from a token's partial sums to the next's. One vector more than they take: loads wait for a store to a place
 // that lies a multiple of 4 KiB away.
-inline constexpr int kDpSums = (kDpPanelRows + 1) * 16;
+inline constexpr int kDpSums = (kDpPanelRows + 1) * 16, kDpPairSums = (kDpPairPanelRows + 1) * 16;
 constexpr std::int64_t dp_sums_bytes(std::int64_t tokens) {
-  return (tokens < kDpSummedTokens ? tokens : kDpSummedTokens) * kDpSums * 4;
+  return (tokens < kDpSummedTokens ? tokens : kDpSummedTokens) * kDpPairSums * 4;
 }
 constexpr std::int64_t dp_padded_cols(std::int64_t cols) { return round_up(cols, 512); }
 // Most tokens whose activations are packed at once: about 2 MiB, a multiple of every tile. Changes no result.
