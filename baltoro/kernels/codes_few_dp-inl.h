@@ -20,8 +20,10 @@ template <int R>
   }
 }
 
+// Files align nothing: bytes may begin within a line, and end in one more.
 [[gnu::always_inline]] inline void prefetch_bytes(const std::byte* from, std::int64_t bytes) {
-  for (std::int64_t at = 0; at < bytes; at += 64) _mm_prefetch(from + at, _MM_HINT_T0);
+  _mm_prefetch(from, _MM_HINT_T0);
+  for (std::int64_t at = 63; at < bytes; at += 64) _mm_prefetch(from + at, _MM_HINT_T0);
 }
 
 // Vector K of a code vector of N runs and R rows: acc += x . codes. Runs and rows take turns, so that few products wait

@@ -40,7 +40,7 @@ struct NextRun {
 
   [[gnu::always_inline]] void put_row() {
     prefetch_bytes(ask, kLaneBytes<W>);
-    _mm_prefetch(ask_scales, _MM_HINT_T0);
+    _mm_prefetch(ask_scales + 31, _MM_HINT_T0);
     columns == kBlock ? put_in_lanes<W, 16, true>(codes, kBlock, to) : put_short_in_lanes<W>(codes, columns, to);
     codes += row_bytes;
     to += kLaneBytes<W>;

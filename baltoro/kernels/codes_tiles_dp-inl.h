@@ -39,12 +39,10 @@ void add_coded_panel_run(const CodedPanel& given, const CodedRun& given_run) {
   for (; r + 2 <= panel.rows; r += 2) {
     if (--wait == 0) {
       wait = run.tiles;
-      for (std::int64_t line = 0; line < W::bytes(kBlock); line += 64) {
-        _mm_prefetch(panel.codes + r * panel.row_bytes + next + line, _MM_HINT_T0);
-        _mm_prefetch(panel.codes + (r + 1) * panel.row_bytes + next + line, _MM_HINT_T0);
+      for (int i = 0; i < 2; ++i) {
+        prefetch_bytes(panel.codes + (r + i) * panel.row_bytes + next, W::bytes(kBlock));
+        _mm_prefetch(next_scales + (r + i) * panel.scale_row_bytes + 31, _MM_HINT_T0);
       }
-      _mm_prefetch(next_scales + r * panel.scale_row_bytes, _MM_HINT_T0);
-      _mm_prefetch(next_scales + (r + 1) * panel.scale_row_bytes, _MM_HINT_T0);
     }
     add_coded_run<W, T, 2, V>(panel, r, run, columns);
   }
