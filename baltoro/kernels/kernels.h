@@ -31,6 +31,10 @@ Result<Isa> choose_isa();
 // Rows a multiple of this apart share sets of the caches, where few of them find room.
 inline constexpr std::int64_t kSameSetsBytes = 4096;
 
+// A product of more tokens is best cut into calls of at most so many, each of many rows: their sums and a part of the
+// weight then stay in the caches, and putting them in order is paid for. Changes no result.
+inline constexpr std::int64_t kTokensAtOnce = 96;
+
 // Operands of y = x W^T for a batch of tokens.
 //   x [tokens, cols] bf16, f32 or, as std::byte, rows of quantize_row (the function says), row stride ldx elements
 //   y [tokens, rows] f32, row stride ldy elements; must not alias x
@@ -97,9 +101,8 @@ struct Kernels {
   // rounded to BF16: INT4 and FP8 codes are exact in it and their scale multiplies f32 sums of columns that share it
   // (avx512_bf16; groups of 32 and blocks of 128 columns or multiples), or code times scale is one f32 product (all
   // others). BF16 products of avx512_bf16 take denormal operands and sums for zero. scratch: linear_scratch_bytes()
-  // bytes, 64-byte aligned. A call orders its tokens' activations first, but for BF16 weights
-  // without x_rows, which costs as much as six to eight rows: few calls of many rows are better than many of few. Rows
-  // of x that lie a multiple of kSameSetsBytes apart are copied first.
+  // bytes, 64-byte aligned. A call orders its tokens' activations first, which
+  // costs as much as six to thirty rows: few calls of many rows are better than many of few.
   void (*linear_bf16)(const tensor::MatrixView& w, const LinearArgs<bf16>& args, std::int64_t row_begin,
                       std::int64_t row_end, std::byte* scratch) = nullptr;
   // The same with f32 activations and f32 products: the reference arithmetic and the router.

@@ -47,7 +47,7 @@ constexpr std::int64_t scratch_scale_floats(std::int64_t cols) { return round_up
 // that meet whole rows of codes; most tokens whose partial sums wait at a time.
 inline constexpr int kDpPanelRows = 32;
 inline constexpr int kDpCodeTokens = 7, kDpLaneTokens = 6, kDpUnpackedTokens = 8;
-inline constexpr int kDpFewTokens = 4, kDpSummedTokens = 96;
+inline constexpr int kDpFewTokens = 4, kDpSummedTokens = static_cast<int>(kTokensAtOnce);
 // The same for BF16 weights: tokens that meet whole rows; rows of a panel, and most tokens and rows of a tile, of more.
 inline constexpr int kDpPairTokens = 6;
 inline constexpr int kDpPairPanelRows = 48, kDpPairTile = 4, kDpPairRows = 6;

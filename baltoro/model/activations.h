@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "baltoro/kernels/kernels.h"
 #include "baltoro/model/config.h"
 #include "baltoro/model/math.h"
 #include "baltoro/model/router.h"
@@ -25,9 +26,8 @@ struct ExpertTokens {
   std::int64_t first_piece = 0;    // and the pieces of the experts before this one
 };
 
-// Tokens, rows and values of the largest piece of gate and up that a worker holds in f32. Few tokens take more rows:
-// their activations are put in order once a piece.
-inline constexpr std::int64_t kFfnTokens = 512, kFfnRows = 512, kFfnValues = 512 * 128;
+// Most tokens and rows of a piece of gate and up, which a worker holds in f32.
+inline constexpr std::int64_t kFfnTokens = kernels::kTokensAtOnce, kFfnRows = 640;
 
 // Queries of the attention that are worked on together: heads [head, head + heads) of neighbouring tokens.
 struct AttendItem {
@@ -41,7 +41,7 @@ struct WorkerScratch {
   float* attend = nullptr;             // kernels::attend_scratch_floats
   float* attend_states[2] = {};        // kernels::attend_state_floats each
   float* rows = nullptr;               // [max(T, kAttendLanes), R] f32 results before they are rounded
-  float* gate = nullptr;               // a piece: tokens x rows, at most kFfnValues
+  float* gate = nullptr;               // a piece: tokens x rows
   float* up = nullptr;                 // the same
   const std::byte** blocks = nullptr;  // [max_position_embeddings / kBlockTokens] one sequence's KV blocks
   RouterScratch router;

@@ -79,10 +79,10 @@ std::int64_t chunk_items(const Region& region, int threads) {
   return static_cast<std::int64_t>(groups) * region.multiple;
 }
 
-std::int64_t token_blocks(std::int64_t rows, std::int64_t tokens, int threads) {
+std::int64_t token_blocks(std::int64_t rows, std::int64_t tokens, std::int64_t most, int threads) {
   const std::int64_t pieces = (rows + kRowMultiple - 1) / kRowMultiple;
   const std::int64_t wanted = (kRowPieces * threads + pieces - 1) / pieces;
-  return std::max<std::int64_t>(std::min(wanted, tokens / kLeastTokens), 1);
+  return std::max<std::int64_t>({std::min(wanted, tokens / kLeastTokens), (tokens + most - 1) / most, 1});
 }
 
 LinearCall slice_tokens(const Context& c, LinearCall call, std::int64_t begin, std::int64_t end) {
@@ -126,7 +126,7 @@ void linear(const Context& c, const char* name, Operand x, std::int64_t tokens,
       row_end -= p.w.rows;
     }
   };
-  parallel_rows(c, region, tokens, body);
+  parallel_rows(c, region, tokens, kernels::kTokensAtOnce, body);
 }
 
 void round_row(const Context& c, const float* x, std::byte* y, std::int64_t n) {

@@ -79,13 +79,15 @@ void parallel(const Context& c, const Region& region, const Body& body) {
   c.profile->end_region(region.name, region.item.bytes * items, region.item.flops * items);
 }
 
-// Blocks that the tokens of a product are cut into: one, unless its rows are too few to keep that many threads busy.
-std::int64_t token_blocks(std::int64_t rows, std::int64_t tokens, int threads);
+// Blocks that the tokens of a product are cut into: of at most `most` tokens, and more where its rows are too few to
+// keep that many threads busy.
+std::int64_t token_blocks(std::int64_t rows, std::int64_t tokens, std::int64_t most, int threads);
 
-// parallel() over rows for a number of tokens: body(row_begin, row_end, token_begin, token_end, worker).
+// parallel() over rows and blocks of at most `most` of a number of tokens:
+// body(row_begin, row_end, token_begin, token_end, worker).
 template <typename Body>
-void parallel_rows(const Context& c, Region region, std::int64_t tokens, const Body& body) {
-  const std::int64_t rows = region.count, blocks = token_blocks(rows, tokens, c.pool.size());
+void parallel_rows(const Context& c, Region region, std::int64_t tokens, std::int64_t most, const Body& body) {
+  const std::int64_t rows = region.count, blocks = token_blocks(rows, tokens, most, c.pool.size());
   region.count *= blocks;
   region.item.flops /= static_cast<double>(blocks);  // but not its bytes: every block reads the weights
   parallel(c, region, [&](std::int64_t begin, std::int64_t end, int worker) {

@@ -27,11 +27,9 @@ Region lay_out_pieces(std::span<ExpertTokens> experts, const Context& c) {
   const double chunk = chunk_microseconds(all, c.pool.size());
   std::int64_t pieces = 0;
   for (ExpertTokens& e : experts) {
-    const std::int64_t most =
-        std::min(kFfnRows, kFfnValues / std::min(e.tokens, kFfnTokens) / kRowMultiple * kRowMultiple);
     const double wanted = chunk / microseconds(gate_up_work(e));
     const std::int64_t multiples = wanted < kFfnRows ? static_cast<std::int64_t>(wanted) / kRowMultiple + 1 : kFfnRows;
-    e.piece_rows = std::min(multiples * kRowMultiple, most);
+    e.piece_rows = std::min(multiples * kRowMultiple, kFfnRows);
     e.first_piece = pieces;
     pieces += (width(e) + e.piece_rows - 1) / e.piece_rows;
   }
@@ -44,9 +42,11 @@ void activate_rows(const ExpertTokens& e, Operand x, std::int64_t begin, std::in
                    int worker) {
   const WorkerScratch& scratch = c.a.workers[static_cast<std::size_t>(worker)];
   const std::int64_t rows = end - begin, row_bytes = operand_row_bytes(c.math, width(e));
-  for (std::int64_t t = 0; t < e.tokens; t += kFfnTokens) {
+  const std::int64_t parts = (e.tokens + kFfnTokens - 1) / kFfnTokens;
+  for (std::int64_t part = 0; part < parts; ++part) {
+    const std::int64_t t = e.tokens * part / parts;
     const LinearCall all{.x = x, .x_rows = e.rows, .ldy = rows, .tokens = e.tokens};
-    LinearCall call = slice_tokens(c, all, t, std::min(t + kFfnTokens, e.tokens));
+    LinearCall call = slice_tokens(c, all, t, e.tokens * (part + 1) / parts);
     call.y = scratch.gate;
     linear_rows(c, e.weights->gate.row_slice(begin, rows), call, 0, rows, worker);
     call.y = scratch.up;
@@ -105,7 +105,8 @@ void contract(std::span<const ExpertTokens> experts, float* y, std::int64_t toke
       linear_rows(c, e.weights->down, slice_tokens(c, all, slots.begin, slots.end), begin, end, worker);
     }
   };
-  parallel_rows(c, region, tokens, body);
+  const bool routed = experts.back().rows != nullptr;  // to a few of the tokens each, which are not cut further
+  parallel_rows(c, region, tokens, routed ? tokens : kernels::kTokensAtOnce, body);
 }
 
 }  // namespace
