@@ -190,23 +190,28 @@ inline void linear_few_pairs(const MatrixView& w, const LinearArgs<bf16>& args, 
   }
 }
 
-// Activations of tokens [first, first + n) in the order tiles read them: [run, tile, step, token of the tile, 32], zero
-// behind the last column.
+// Columns [0, n) of x, step by step: to + i * stride is step i, zero behind the last column.
+inline void order_steps(const bf16* x, std::int64_t n, bf16* to, std::int64_t stride) {
+  std::int64_t c = 0;
+  for (; c + kStep <= n; c += kStep, to += stride) _mm512_store_si512(to, load_pairs(x + c));
+  if (c < n) _mm512_store_si512(to, load_pairs(x + c, n - c));
+}
+
+// Activations of tokens [first, first + n) in the order tiles read them: [run, tile, step, token of the tile, 32].
 inline void order_tiles(const LinearArgs<bf16>& args, std::int64_t cols, std::int64_t first, std::int64_t n,
                         bf16* packed) {
   const std::int64_t tiles = count_tiles(n, kDpPairTile);
+  std::int64_t begin = 0;
   for (std::int64_t i = 0; i < tiles; ++i) {
-    const std::int64_t begin = part_begin(n, tiles, i), count = part_begin(n, tiles, i + 1) - begin;
-    for (std::int64_t t = 0; t < count; ++t) {
-      const bf16* x = x_row(args, first + begin + t);
-      for (std::int64_t run = 0; run < cols; run += kPairRun) {
-        const std::int64_t columns = clamp(cols - run, kPairRun);
-        bf16* to = packed + run * n + begin * round_up(columns, kStep) + t * kStep;
-        for (std::int64_t c = 0; c < columns; c += kStep, to += count * kStep) {
-          _mm512_store_si512(to, load_pairs(x + run + c, columns - c));
-        }
+    const std::int64_t count = tile_count(n, tiles, i);
+    for (std::int64_t run = 0; run < cols; run += kPairRun) {
+      const std::int64_t columns = clamp(cols - run, kPairRun);
+      bf16* to = packed + run * n + begin * round_up(columns, kStep);
+      for (std::int64_t t = 0; t < count; ++t) {
+        order_steps(x_row(args, first + begin + t) + run, columns, to + t * kStep, count * kStep);
       }
     }
+    begin += count;
   }
 }
 

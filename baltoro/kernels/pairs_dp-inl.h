@@ -36,6 +36,11 @@ void add_pairs(const Run& given) {
 
 constexpr std::int64_t kPairRun = 1024;
 
+// Tokens of tile i, where the first tiles have one more than the others.
+constexpr std::int64_t tile_count(std::int64_t tokens, std::int64_t tiles, std::int64_t i) {
+  return tokens / tiles + (i < tokens % tiles ? 1 : 0);
+}
+
 // Some rows times some tokens over a run.
 struct PairTile {
   const bf16* x = nullptr;  // [step, T, 32]
@@ -128,13 +133,15 @@ void add_pair_run(const PairRun& run) {
     const std::int64_t row = part_begin(run.rows, groups, g), rows = part_begin(run.rows, groups, g + 1) - row;
     PairTile tile{
         .w = run.w + row * run.w_stride, .w_stride = run.w_stride, .columns = run.columns, .first = run.first};
+    tile.x = run.x;
+    tile.sums = run.sums + row * 16;
     for (std::int64_t i = 0; i < tiles; ++i) {
-      const std::int64_t begin = part_begin(run.tokens, tiles, i), count = part_begin(run.tokens, tiles, i + 1) - begin;
       ahead.begin_turn();
       for (const std::byte*& asked : tile.ahead) asked = ahead.take(tile.w);
-      tile.x = run.x + begin * width;
-      tile.sums = run.sums + begin * kDpPairSums + row * 16;
+      const std::int64_t count = tile_count(run.tokens, tiles, i);
       kAdd[count - 3][rows - 1](tile);
+      tile.x += count * width;
+      tile.sums += count * kDpPairSums;
     }
   }
 }
