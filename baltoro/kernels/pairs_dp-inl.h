@@ -28,7 +28,7 @@ template <int T, int R>
 template <int T>
 void add_pairs(const Run& given) {
   const Run run = given;  // a copy, which the stores to sums cannot change
-  constexpr int kRows = T == 1 ? 8 : 4;
+  constexpr int kRows = 4;
   std::int64_t r = 0;
   for (; r + kRows <= run.rows; r += kRows) add_rows_of_pairs<T, kRows>(run, r);
   for (; r < run.rows; ++r) add_rows_of_pairs<T, 1>(run, r);
