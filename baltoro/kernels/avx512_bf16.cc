@@ -87,7 +87,7 @@ namespace {
 #include "baltoro/kernels/codes_few_dp-inl.h"
 #include "baltoro/kernels/codes_tiles_dp-inl.h"
 #include "baltoro/kernels/codes_lanes_dp-inl.h"
-#include "baltoro/kernels/codes_many_dp-inl.h"
+#include "baltoro/kernels/codes_held_dp-inl.h"
 #include "baltoro/kernels/linear_dp_calls-inl.h"
 #include "baltoro/kernels/product-inl.h"
 #include "baltoro/kernels/product_dp-inl.h"

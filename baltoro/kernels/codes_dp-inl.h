@@ -41,10 +41,10 @@ struct RowScales {
 struct Int4Codes {
   static constexpr std::int64_t kRun = kBlock;
   static constexpr bool kShortRuns = true;
-  static constexpr int kExpand = 4;     // vectors of pairs in a vector of codes
-  static constexpr int kLanesFrom = 7;  // tokens from which codes put in lanes pay, and an unpacked panel (measured)
-  static constexpr int kUnpackFrom = kDpSummedTokens + 1;
-  static constexpr int kFourRows = 4;  // most tokens for which 4 rows of a run fit the registers
+  static constexpr int kExpand = 4;            // vectors of pairs in a vector of codes
+  static constexpr bool kInLanes = true;       // expanded again for each tile
+  static constexpr bool kScalesOfRows = true;  // each row has 16-bit scales of its own
+  static constexpr int kFourRows = 4;          // most tokens for which 4 rows of a run fit the registers
   static int vectors(std::int64_t n) { return n > 256 ? 16 : (n > 128 ? 8 : 4); }
   static constexpr std::int64_t bytes(std::int64_t columns) { return columns / 2; }
 
@@ -149,8 +149,8 @@ struct F8Codes {
   static constexpr std::int64_t kRun = kBlock;
   static constexpr bool kShortRuns = false;
   static constexpr int kExpand = 2;
-  static constexpr int kLanesFrom = 15;
-  static constexpr int kUnpackFrom = 15;
+  static constexpr bool kInLanes = false;
+  static constexpr bool kScalesOfRows = false;
   static constexpr int kFourRows = 3;
   static int vectors(std::int64_t) { return 16; }
   static constexpr std::int64_t bytes(std::int64_t columns) { return columns; }

@@ -143,7 +143,7 @@ void add_lane_runs(const CodedPanel& panel, const bf16* x, std::int64_t tokens, 
   using Add = void (*)(const LaneRun&, NextRun<W>&);
   static constexpr Add kAdd[] = {add_lane_tile_of<W, 3>, add_lane_tile_of<W, 4>, add_lane_tile_of<W, 5>,
                                  add_lane_tile_of<W, 6>};
-  static_assert(kDpLaneTokens == 6 && W::kLanesFrom > kDpLaneTokens);  // a tile is one of several
+  static_assert(kDpLaneTokens == 6 && kDpCodeTokens >= 5);  // more are cut into tiles of three to six
   const std::int64_t tiles = count_tiles(tokens, kDpLaneTokens);
   if (!lanes.filled) {
     NextRun<W> first = run_at<W>(panel, 0);

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of more tokens straight from the codes of a panel. Expanding a code again for each tile of up to seven
-// tokens costs little: it runs on ports that the products leave free, and codes are less than pairs are.
+// Products of five or six tokens straight from the codes of a panel, run by run.
 
 // A tile over one run.
 struct CodedRun {
   const bf16* x = nullptr;  // [T, V vectors]
   std::int64_t column = 0;
   std::int64_t columns = 0;
-  float* sums = nullptr;             // [T, kSums]; nothing yet at column 0
-  std::int64_t tile = 0, tiles = 1;  // which of how many, each of which asks memory for its part of what comes next
+  float* sums = nullptr;  // [T, kSums]; nothing yet at column 0
 };
 
 template <class W, int T, int R, int V>
@@ -35,14 +33,11 @@ void add_coded_panel_run(const CodedPanel& given, const CodedRun& given_run) {
   const std::int64_t next = last ? panel.rows * panel.row_bytes : W::bytes(run.column + kBlock);
   const std::byte* next_scales =
       panel.stored_scales + (last ? panel.rows * panel.scale_row_bytes : (run.column + kBlock) / 16);
-  std::int64_t r = 0, wait = run.tile + 1;  // row pairs until the next that this tile asks for
+  std::int64_t r = 0;
   for (; r + 2 <= panel.rows; r += 2) {
-    if (--wait == 0) {
-      wait = run.tiles;
-      for (int i = 0; i < 2; ++i) {
-        prefetch_bytes(panel.codes + (r + i) * panel.row_bytes + next, W::bytes(kBlock));
-        _mm_prefetch(next_scales + (r + i) * panel.scale_row_bytes + 31, _MM_HINT_T0);
-      }
+    for (int i = 0; i < 2; ++i) {
+      prefetch_bytes(panel.codes + (r + i) * panel.row_bytes + next, W::bytes(kBlock));
+      _mm_prefetch(next_scales + (r + i) * panel.scale_row_bytes + 31, _MM_HINT_T0);
     }
     add_coded_run<W, T, 2, V>(panel, r, run, columns);
   }
@@ -59,32 +54,10 @@ void add_tile_of_run(const CodedPanel& panel, const CodedRun& run) {
   add_coded_panel_run<W, T, 16, false>(panel, run);
 }
 
-// tokens: of a tile that may be one of several, 4 to 7.
-template <class W>
-void add_tile_run(const CodedPanel& panel, std::int64_t tokens, const CodedRun& run) {
-  using Add = void (*)(const CodedPanel&, const CodedRun&);
-  static constexpr std::int64_t kLeast = (kDpCodeTokens + 1) / 2;
-  static constexpr Add kAdd[] = {add_tile_of_run<W, kLeast>, add_tile_of_run<W, kLeast + 1>,
-                                 add_tile_of_run<W, kLeast + 2>, add_tile_of_run<W, kLeast + 3>};
-  static_assert(kLeast + 3 == kDpCodeTokens);
-  kAdd[tokens - kLeast](panel, run);
-}
-
 // All columns of a panel. x: all tokens' activations, [run, token, run width].
-template <class W>
-void add_code_runs(const CodedPanel& panel, const bf16* x, std::int64_t tokens, float* sums) {
-  const std::int64_t tiles = count_tiles(tokens, kDpCodeTokens);
+template <class W, int T>
+void add_code_runs(const CodedPanel& panel, const bf16* x, float* sums) {
   for (std::int64_t c = 0; c < panel.cols; c += kBlock) {
-    const std::int64_t n = clamp(panel.cols - c, kBlock), width = W::vectors(n) * 32;
-    for (std::int64_t i = 0; i < tiles; ++i) {
-      const std::int64_t begin = part_begin(tokens, tiles, i), count = part_begin(tokens, tiles, i + 1) - begin;
-      add_tile_run<W>(panel, count,
-                      {.x = x + c * tokens + begin * width,
-                       .column = c,
-                       .columns = n,
-                       .sums = sums + begin * kSums,
-                       .tile = i,
-                       .tiles = tiles});
-    }
+    add_tile_of_run<W, T>(panel, {.x = x + c * T, .column = c, .columns = clamp(panel.cols - c, kBlock), .sums = sums});
   }
 }

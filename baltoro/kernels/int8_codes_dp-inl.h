@@ -6,8 +6,8 @@ struct Int8Codes {
   static constexpr std::int64_t kRun = kBlock;
   static constexpr bool kShortRuns = false;
   static constexpr int kExpand = 2;
-  static constexpr int kLanesFrom = 15;
-  static constexpr int kUnpackFrom = 15;
+  static constexpr bool kInLanes = false;
+  static constexpr bool kScalesOfRows = true;
   static constexpr int kFourRows = 3;
   static int vectors(std::int64_t) { return 16; }
   static constexpr std::int64_t bytes(std::int64_t columns) { return columns; }  // rows have whole runs

@@ -9,9 +9,9 @@
 // Panels of 32 rows, tiles of few tokens, runs of columns. A run of a panel meets all tokens before the next run does,
 // so that it comes from memory once, asked for in small parts beside the products, and is used from the caches by all
 // tiles but the first. Partial sums of all tokens, [tokens, 32 rows, 16 lanes], wait in the second cache meanwhile.
-// Here: what all formats share; pairs_dp-inl.h: BF16; codes_few_dp-inl.h, codes_tiles_dp-inl.h: one, few and more
-// tokens that meet the codes straight; codes_lanes_dp-inl.h: those for which a run of codes is put in order;
-// codes_many_dp-inl.h: those worth an unpacked panel.
+// Here: what all formats share; pairs_dp-inl.h: BF16; codes_few_dp-inl.h, codes_tiles_dp-inl.h: up to four, and five or
+// six tokens that meet the codes straight; of more, codes_lanes_dp-inl.h: those of INT4, for which a run of codes is
+// put in order; codes_held_dp-inl.h: the others, for which rows are expanded.
 
 constexpr int kDpRows = kDpPanelRows;
 constexpr int kSums = kDpSums;
@@ -20,20 +20,22 @@ constexpr int kSums = kDpSums;
 // part_begin.
 constexpr std::int64_t count_tiles(std::int64_t n, std::int64_t most) { return (n + most - 1) / most; }
 constexpr std::int64_t part_begin(std::int64_t n, std::int64_t parts, std::int64_t i) { return n * i / parts; }
+// Or: the first parts have one more than the others.
+constexpr std::int64_t tile_count(std::int64_t n, std::int64_t parts, std::int64_t i) {
+  return n / parts + (i < n % parts ? 1 : 0);
+}
 
 // A tile over one run of columns.
 struct Run {
   const bf16* x = nullptr;  // token t's activations: x + t * x_stride, in the order of w
   std::int64_t x_stride = 0;
-  const bf16* next_x = nullptr;  // what the tile reads after it: x_stride values a token
   const std::byte* w = nullptr;  // row r: w + r * w_stride
   std::int64_t w_stride = 0;
   std::int64_t rows = 0;  // at most kDpRows
   std::int64_t columns = 0;
-  const float* scales = nullptr;  // [rows, 16] of the lanes
-  float* sums = nullptr;          // [tokens, kSums]
-  bool first = false;             // sums hold nothing yet
-  std::int64_t bytes_left = 0;    // of a row of w, from here on
+  float* sums = nullptr;        // [tokens, kSums]
+  bool first = false;           // sums hold nothing yet
+  std::int64_t bytes_left = 0;  // of a row of w, from here on
 };
 
 // A step of 32 columns at x and w, or of the first n of them.
@@ -69,11 +71,4 @@ struct CodedPanel {
   // Those of the first row as stored, to ask memory for; any address and 0 where they are widened.
   const std::byte* stored_scales = nullptr;
   std::int64_t scale_row_bytes = 0;
-};
-
-// Activations of a tile, packed as [run, token, run width].
-struct TokenTile {
-  std::int64_t begin = 0;  // of the chunk's tokens
-  std::int64_t count = 0;
-  const bf16* x = nullptr;
 };

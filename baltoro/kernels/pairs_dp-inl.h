@@ -36,11 +36,6 @@ void add_pairs(const Run& given) {
 
 constexpr std::int64_t kPairRun = 1024;
 
-// Tokens of tile i, where the first tiles have one more than the others.
-constexpr std::int64_t tile_count(std::int64_t tokens, std::int64_t tiles, std::int64_t i) {
-  return tokens / tiles + (i < tokens % tiles ? 1 : 0);
-}
-
 // Some rows times some tokens over a run.
 struct PairTile {
   const bf16* x = nullptr;  // [step, T, 32]

@@ -43,11 +43,13 @@ constexpr std::int64_t attend_lanes(std::int64_t queries) { return round_up(quer
 constexpr std::int64_t scratch_row_floats(std::int64_t cols) { return round_up(cols, 32); }
 constexpr std::int64_t scratch_scale_floats(std::int64_t cols) { return round_up(cols / 32 + 1, 16); }
 
-// avx512_bf16: rows of a panel; most tokens of a tile of codes: straight, in lanes and from unpacked panels; tokens
-// that meet whole rows of codes; most tokens whose partial sums wait at a time.
+// avx512_bf16: rows of a panel; tokens that meet whole rows of codes, and that meet codes straight; most tokens of a
+// tile of more in lanes, and most tokens and rows of one of expanded rows; most tokens whose partial sums wait at a
+// time.
 inline constexpr int kDpPanelRows = 32;
-inline constexpr int kDpCodeTokens = 7, kDpLaneTokens = 6, kDpUnpackedTokens = 8;
-inline constexpr int kDpFewTokens = 4, kDpSummedTokens = static_cast<int>(kTokensAtOnce);
+inline constexpr int kDpFewTokens = 4, kDpCodeTokens = 6;
+inline constexpr int kDpLaneTokens = 6, kDpHeldTokens = 4, kDpHeldRows = 6;
+inline constexpr int kDpSummedTokens = static_cast<int>(kTokensAtOnce);
 // The same for BF16 weights: tokens that meet whole rows; rows of a panel, and most tokens and rows of a tile, of more.
 inline constexpr int kDpPairTokens = 6;
 inline constexpr int kDpPairPanelRows = 48, kDpPairTile = 4, kDpPairRows = 6;
@@ -57,6 +59,11 @@ inline constexpr int kDpSums = (kDpPanelRows + 1) * 16, kDpPairSums = (kDpPairPa
 constexpr std::int64_t dp_sums_bytes(std::int64_t tokens) {
   return (tokens < kDpSummedTokens ? tokens : kDpSummedTokens) * kDpPairSums * 4;
 }
+// Bytes of codes put in order for the run that is multiplied and the next: a panel's in lanes, or expanded rows.
+inline constexpr std::int64_t kDpCodeBytes = 2 * kDpPanelRows * 256;
+static_assert(2 * kDpHeldRows * 512 * 2 <= kDpCodeBytes);
+// Rows whose scales are at hand: a panel and what is expanded ahead of it.
+inline constexpr std::int64_t kDpScaledRows = kDpPanelRows + kDpHeldRows;
 constexpr std::int64_t dp_padded_cols(std::int64_t cols) { return round_up(cols, 512); }
 // Most tokens whose activations are packed at once: about 2 MiB, a multiple of every tile. Changes no result.
 constexpr std::int64_t dp_chunk_tokens(std::int64_t cols) {
