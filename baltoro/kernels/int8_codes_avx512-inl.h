@@ -5,7 +5,7 @@
 
 constexpr std::int64_t kInt8CodeTokens = 8;  // of a tile: 16 sums, 8 vectors of codes, 2 of weights, 1 of activations
 constexpr std::int64_t kInt8CodesAhead = 8192;    // bytes that memory is asked for early
-constexpr std::int64_t kInt8StreamTokens = 4;     // at most so many read whole rows, two at a time
+constexpr std::int64_t kInt8StreamTokens = 4;     // at most so many read whole rows
 constexpr std::int64_t kInt8StreamChunks = 28;    // of x, all tokens: more leave no room in the first cache
 constexpr std::int64_t kInt8CloseBytes = 400000;  // of x, all tokens: more do not stay in the second cache
 constexpr std::int64_t kInt8FewRows = 16;         // of an INT8 panel for one tile: two runs stay in the first cache
@@ -147,9 +147,14 @@ void stream_codes(const Int8Panel& panel, std::int64_t row, const std::byte* con
 
 template <class W, int T>
 void stream_codes_panel(const Int8Panel& panel, const std::byte* const* x, float* sums) {
+  // One row is one stream, which memory serves best. Three and four tokens of INT4 wait for the products instead, where
+  // two rows share the loads of x.
+  constexpr int kRows = W::kExpand == 2 && T > 2 ? 2 : 1;
   std::int64_t r = 0;
-  for (; r + 2 <= panel.rows; r += 2) stream_codes<W, T, 2>(panel, r, x, sums);
-  for (; r < panel.rows; ++r) stream_codes<W, T, 1>(panel, r, x, sums);
+  for (; r + kRows <= panel.rows; r += kRows) stream_codes<W, T, kRows>(panel, r, x, sums);
+  if constexpr (kRows > 1) {
+    for (; r < panel.rows; ++r) stream_codes<W, T, 1>(panel, r, x, sums);
+  }
 }
 
 // One chunk of a panel for a tile of tokens.
