@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+import { webcrypto } from 'node:crypto';
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Store, StoreError, cleanConversation, newConversation, titleOf } from '../../../web/store.js';
+
+globalThis.crypto ??= webcrypto; // a browser has it, Node.js 18 only as a module
 
 class Memory {
   entries = new Map();
