@@ -39,8 +39,9 @@ const PageFile& index() { return *std::ranges::find(page_files(), "/", &PageFile
 TEST(Page, HoldsEachFileOfTheFolderByteForByte) {
   std::set<std::string> names, etags;
   for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::path(BALTORO_SOURCE_DIR) / "web")) {
-    if (entry.path().filename() != "README.md") names.insert(entry.path().filename().string());
+    names.insert(entry.path().filename().string());
   }
+  for (const char* of_developers : {"README.md", "package.json"}) EXPECT_EQ(names.erase(of_developers), 1);
   for (const PageFile& file : page_files()) {
     const std::string name = file.path == "/" ? "index.html" : std::string(file.path.substr(6));
     EXPECT_EQ(names.erase(name), 1) << name;
