@@ -69,8 +69,7 @@ double chunk_microseconds(const ItemWork& all, int threads) {
 }
 
 std::int64_t chunk_items(const Region& region, int threads) {
-  const auto count = static_cast<double>(region.count);
-  const ItemWork all{.bytes = region.item.bytes * count, .flops = region.item.flops * count};
+  const ItemWork all = region.work();
   if (microseconds(all) <= kInlineMicroseconds + kWakeMicroseconds * threads) {
     return std::max<std::int64_t>(region.count, 1);
   }

@@ -50,6 +50,10 @@ struct Region {
   std::int64_t count = 0;
   ItemWork item;              // of one item
   std::int64_t multiple = 1;  // chunks are a multiple of this many items, but for the last
+
+  ItemWork work() const {  // of all
+    return {.bytes = item.bytes * static_cast<double>(count), .flops = item.flops * static_cast<double>(count)};
+  }
 };
 
 // A chunk of weight rows: whole tiles of every kernel, and whole groups of an operand's scales.
@@ -63,20 +67,26 @@ double chunk_microseconds(const ItemWork& all, int threads);
 // one; all of them where the work is not worth waking the others. Never changes results.
 std::int64_t chunk_items(const Region& region, int threads);
 
-// Calls body(begin, end, worker) on disjoint chunks that cover [0, region.count), and returns when all are done. The
-// one way of a step to the pool: `body` as in ThreadPool::parallel_for.
+// Calls body(begin, end, worker) on disjoint ranges of `grain` items that cover [0, count), and returns when all are
+// done: ThreadPool::parallel_for with a name and `work` of all items for the profile. The one way of a step to the
+// pool.
 template <typename Body>
-void parallel(const Context& c, const Region& region, const Body& body) {
-  const std::int64_t chunk = chunk_items(region, c.pool.size());
-  if (c.profile == nullptr) return c.pool.parallel_for(region.count, chunk, body);
+void parallel_ranges(const Context& c, const char* name, const ItemWork& work, std::int64_t count, std::int64_t grain,
+                     const Body& body) {
+  if (c.profile == nullptr) return c.pool.parallel_for(count, grain, body);
   c.profile->begin_region();
-  c.pool.parallel_for(region.count, chunk, [&](std::int64_t begin, std::int64_t end, int worker) {
+  c.pool.parallel_for(count, grain, [&](std::int64_t begin, std::int64_t end, int worker) {
     const double start = steady_seconds();
     body(begin, end, worker);
     c.profile->chunk(worker, steady_seconds() - start);
   });
-  const auto items = static_cast<double>(region.count);
-  c.profile->end_region(region.name, region.item.bytes * items, region.item.flops * items);
+  c.profile->end_region(name, work.bytes, work.flops);
+}
+
+// The same on chunks of a region.
+template <typename Body>
+void parallel(const Context& c, const Region& region, const Body& body) {
+  parallel_ranges(c, region.name, region.work(), region.count, chunk_items(region, c.pool.size()), body);
 }
 
 // Blocks that the tokens of a product are cut into: of at most `most` tokens, and more where its rows are too few to
@@ -85,19 +95,23 @@ std::int64_t token_blocks(std::int64_t rows, std::int64_t tokens, std::int64_t m
 
 // parallel() over rows and blocks of at most `most` of a number of tokens:
 // body(row_begin, row_end, token_begin, token_end, worker).
+// All blocks of some rows are neighbours: the rows that a node's workers meet are then those that lie there, in any
+// number of blocks (see WeightPlacement), and rows come from memory once.
 template <typename Body>
 void parallel_rows(const Context& c, Region region, std::int64_t tokens, std::int64_t most, const Body& body) {
   const std::int64_t rows = region.count, blocks = token_blocks(rows, tokens, most, c.pool.size());
-  region.count *= blocks;
-  region.item.flops /= static_cast<double>(blocks);  // but not its bytes: every block reads the weights
-  parallel(c, region, [&](std::int64_t begin, std::int64_t end, int worker) {
-    while (begin < end) {
-      const std::int64_t block = begin / rows, row = begin % rows;
-      const std::int64_t count = std::min(end - begin, rows - row);
-      body(row, row + count, tokens * block / blocks, tokens * (block + 1) / blocks, worker);
-      begin += count;
+  const auto parts = static_cast<double>(blocks);
+  region.count = rows * blocks;
+  region.item = {.bytes = region.item.bytes / parts, .flops = region.item.flops / parts};
+  const std::int64_t chunk = chunk_items(region, c.pool.size()), group = std::min(chunk, rows);
+  const std::int64_t pieces = (rows + group - 1) / group * blocks, grain = chunk < region.count ? 1 : pieces;
+  const auto meet = [&](std::int64_t begin, std::int64_t end, int worker) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t row = i / blocks * group, block = i % blocks;
+      body(row, std::min(row + group, rows), tokens * block / blocks, tokens * (block + 1) / blocks, worker);
     }
-  });
+  };
+  parallel_ranges(c, region.name, region.work(), pieces, grain, meet);
 }
 
 // What a linear reads: rows of the run's elements (BF16, or F32 in `f32`), `stride` elements apart. In `fast`, the

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include "baltoro/base/clock.h"
-#include "baltoro/model/context.h"
 
 namespace baltoro::model {
 namespace {
@@ -39,20 +38,6 @@ TEST(StepProfile, RegionsOfOneNameAreAddedUp) {
   profile.clear();
   EXPECT_TRUE(profile.regions().empty());
   EXPECT_EQ(profile.seconds(), 0);
-}
-
-// Work that takes less than waking a core is one chunk; the rest is cut into whole multiples, enough for every thread.
-TEST(ChunkItems, FollowTheWorkNotTheCount) {
-  const ItemWork light{.bytes = 8, .flops = 0}, heavy{.bytes = 16384, .flops = 0};
-  EXPECT_EQ(chunk_items({.name = "", .count = 1000, .item = light}, 2), 1000);
-  EXPECT_EQ(chunk_items({.name = "", .count = 0, .item = light}, 2), 1);
-  for (const int threads : {1, 2, 200}) {
-    const Region region{.name = "", .count = 7168, .item = heavy, .multiple = 32};
-    const std::int64_t chunk = chunk_items(region, threads);
-    EXPECT_EQ(chunk % 32, 0);
-    EXPECT_GE(chunk, 32);
-    EXPECT_LE(chunk, 7168 / (24 * threads) + 32);  // at least 24 chunks a thread, but for whole multiples
-  }
 }
 
 }  // namespace
