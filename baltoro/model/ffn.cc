@@ -105,7 +105,8 @@ void contract(std::span<const ExpertTokens> experts, float* y, std::int64_t toke
       linear_rows(c, e.weights->down, slice_tokens(c, all, slots.begin, slots.end), begin, end, worker);
     }
   };
-  const bool routed = experts.back().rows != nullptr;  // to a few of the tokens each, which are not cut further
+  // To a few of the tokens each, which are not cut further.
+  const bool routed = std::ranges::any_of(experts, [](const ExpertTokens& e) { return e.rows != nullptr; });
   parallel_rows(c, region, tokens, routed ? tokens : kernels::kTokensAtOnce, body);
 }
 
