@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "baltoro/base/file.h"
+#include "baltoro/base/hex.h"
 #include "baltoro/base/mapped_file.h"
 #include "baltoro/base/thread_pool.h"
 
@@ -65,14 +66,9 @@ TensorScan read_tensor(const TensorView& view, Progress& progress) {
   return total;
 }
 
-std::optional<Sha256Digest> parse_hex(std::string_view hex) {
+std::optional<Sha256Digest> parse_digest(std::string_view hex) {
   Sha256Digest digest;
-  if (hex.size() != 2 * digest.size()) return std::nullopt;
-  for (std::size_t i = 0; i < digest.size(); ++i) {
-    const char* first = hex.data() + 2 * i;
-    const auto parsed = std::from_chars(first, first + 2, digest[i], 16);
-    if (parsed.ec != std::errc() || parsed.ptr != first + 2) return std::nullopt;
-  }
+  if (!read_hex(hex, digest)) return std::nullopt;
   return digest;
 }
 
@@ -123,7 +119,7 @@ class Journal {
       const std::string_view line = take(text, '\n');
       std::string_view rest = line;
       TensorScan scan;
-      const auto digest = parse_hex(take(rest, ' '));
+      const auto digest = parse_digest(take(rest, ' '));
       const std::string_view not_finite = take(rest, ' ');
       const std::string_view negative = take(rest, ' ');
       std::from_chars(not_finite.data(), not_finite.data() + not_finite.size(), scan.not_finite);
@@ -252,7 +248,7 @@ Status compare_checksums(std::string_view expected, VerifyReport& report) {
   std::map<std::string_view, Sha256Digest> wanted;
   for (std::int64_t number = 1; !expected.empty(); ++number) {
     std::string_view line = take(expected, '\n');
-    const auto digest = parse_hex(take(line, ' '));
+    const auto digest = parse_digest(take(line, ' '));
     if (!digest || line.size() < 2 || line.front() != ' ') {
       return Error{Errc::kCorrupt, fmt::format("[verify] checksums, line {}: \"sha256  name\" expected", number)};
     }
