@@ -16,9 +16,7 @@ struct RowsToExpand {
   std::int64_t columns = 0;
   std::byte* pairs = nullptr;    // [rows, kBlock]
   float* lane_scales = nullptr;  // [rows, 16]
-  std::int64_t rows = 0;         // of all turns
-  std::int64_t turns = 1;
-  std::int64_t due = 0;  // in parts of a row: turns are one
+  EvenTurns turns;               // of rows
 
   [[gnu::always_inline]] void expand_row() {
     prefetch_bytes(ask, W::bytes(kBlock));
@@ -41,7 +39,7 @@ struct RowsToExpand {
     lane_scales += 16;
   }
   [[gnu::always_inline]] void take_turn() {
-    for (due += rows; due >= turns; due -= turns) expand_row();
+    for (turns.begin(); turns.take();) expand_row();
   }
 };
 
@@ -107,7 +105,7 @@ RowsToExpand<W> rows_at(const CodedPanel& panel, std::int64_t g, std::int64_t c)
           .scales = panel.scales + row,
           .column = at,
           .columns = clamp(panel.cols - at, kBlock),
-          .rows = groups == 0 ? 0 : part_begin(rows, groups, g + 1) - begin};
+          .turns = {.items = groups == 0 ? 0 : part_begin(rows, groups, g + 1) - begin}};
 }
 
 // All columns of a panel. x: all tokens' activations as order_tiles<W> puts them.
@@ -128,7 +126,7 @@ void add_held_runs(const CodedPanel& panel, const bf16* x, std::int64_t tokens, 
   for (std::int64_t c = 0; c < panel.cols; c += kBlock) {
     for (std::int64_t g = 0; g < groups; ++g) {
       RowsToExpand<W> next = g + 1 < groups ? rows_at<W>(panel, g + 1, c) : rows_at<W>(panel, 0, c + kBlock);
-      next.turns = tiles;
+      next.turns.turns = tiles;
       held.place_next(next);
       const std::int64_t row = part_begin(panel.rows, groups, g), rows = part_begin(panel.rows, groups, g + 1) - row;
       HeldTile tile{.x = x + c * tokens,

@@ -24,7 +24,7 @@ void put_short_in_lanes(const std::byte* codes, std::int64_t columns, std::byte*
   put_in_lanes<W, 16, false>(codes, columns, to);
 }
 
-// Rows of the next run, handed out evenly over turns.
+// Rows of the next run.
 template <class W>
 struct NextRun {
   const std::byte* codes = nullptr;
@@ -34,9 +34,7 @@ struct NextRun {
   const std::byte* ask = nullptr;  // the run behind it
   const std::byte* ask_scales = nullptr;
   std::int64_t scale_row_bytes = 0;
-  std::int64_t rows = 0;  // of all turns
-  std::int64_t turns = 1;
-  std::int64_t due = 0;  // in parts of a row: turns are one
+  EvenTurns turns;  // of rows
 
   [[gnu::always_inline]] void put_row() {
     prefetch_bytes(ask, kLaneBytes<W>);
@@ -48,7 +46,7 @@ struct NextRun {
     ask_scales += scale_row_bytes;
   }
   [[gnu::always_inline]] void take_turn() {
-    for (due += rows; due >= turns; due -= turns) put_row();
+    for (turns.begin(); turns.take();) put_row();
   }
 };
 
@@ -125,7 +123,7 @@ NextRun<W> run_at(const CodedPanel& panel, std::int64_t c) {
                  .columns = clamp(panel.cols - at, kBlock),
                  .ask_scales = panel.stored_scales,
                  .scale_row_bytes = panel.scale_row_bytes,
-                 .rows = behind ? panel.rows_behind : panel.rows};
+                 .turns = {.items = behind ? panel.rows_behind : panel.rows}};
   if (behind) {
     run.codes += panel.rows * panel.row_bytes;
     run.ask_scales += panel.rows * panel.scale_row_bytes;
@@ -147,14 +145,15 @@ void add_lane_runs(const CodedPanel& panel, const bf16* x, std::int64_t tokens, 
   const std::int64_t tiles = count_tiles(tokens, kDpLaneTokens);
   if (!lanes.filled) {
     NextRun<W> first = run_at<W>(panel, 0);
-    for (first.to = lanes.now; first.rows > 0; --first.rows) first.put_row();
+    first.to = lanes.now;
+    first.take_turn();
     lanes.filled = true;
   }
   for (std::int64_t c = 0; c < panel.cols; c += kBlock) {
     const std::int64_t n = clamp(panel.cols - c, kBlock), width = W::vectors(n) * 32;
     NextRun<W> next = run_at<W>(panel, c + kBlock);
     next.to = lanes.next;
-    next.turns = tiles * (panel.rows / kLaneRows + panel.rows % kLaneRows);
+    next.turns.turns = tiles * (panel.rows / kLaneRows + panel.rows % kLaneRows);
     for (std::int64_t i = 0; i < tiles; ++i) {
       const std::int64_t begin = part_begin(tokens, tiles, i), count = part_begin(tokens, tiles, i + 1) - begin;
       kAdd[count - kDpLaneTokens / 2]({.x = x + c * tokens + begin * width,

@@ -6,12 +6,14 @@
 //   scales are added to the partial sums. Codes are exact in BF16, so a weight is never rounded.
 // Which tokens and rows share a tile changes none of this.
 //
-// Panels of 32 rows, tiles of few tokens, runs of columns. A run of a panel meets all tokens before the next run does,
-// so that it comes from memory once, asked for in small parts beside the products, and is used from the caches by all
-// tiles but the first. Partial sums of all tokens, [tokens, 32 rows, 16 lanes], wait in the second cache meanwhile.
-// Here: what all formats share; pairs_dp-inl.h: BF16; codes_few_dp-inl.h, codes_tiles_dp-inl.h: up to four, and five or
-// six tokens that meet the codes straight; of more, codes_lanes_dp-inl.h: those of INT4, for which a run of codes is
-// put in order; codes_held_dp-inl.h: the others, for which rows are expanded.
+// Few tokens meet whole rows. More of them: panels of 32 rows (BF16: 48), tiles of few tokens and rows, runs of
+// columns. A run of a panel meets all tokens before the next run does, so that it comes from memory once, asked for in
+// small parts beside the products. Of a run, six rows at a time are held in the first cache while all tokens pass in
+// the order they are read (BF16, FP8, INT8), or a tile of tokens is held while all rows pass (INT4). Partial sums of
+// all tokens, [tokens, rows of a panel, 16 lanes], wait in the second cache meanwhile. Here: what all formats share;
+// pairs_dp-inl.h: BF16; codes_few_dp-inl.h, codes_tiles_dp-inl.h: up to four, and five or six tokens that meet the
+// codes straight; of more, codes_lanes_dp-inl.h: those of INT4, for which a run of codes is put in order;
+// codes_held_dp-inl.h: the others, for which rows are expanded.
 
 constexpr int kDpRows = kDpPanelRows;
 constexpr int kSums = kDpSums;
@@ -24,6 +26,20 @@ constexpr std::int64_t part_begin(std::int64_t n, std::int64_t parts, std::int64
 constexpr std::int64_t tile_count(std::int64_t n, std::int64_t parts, std::int64_t i) {
   return n / parts + (i < n % parts ? 1 : 0);
 }
+
+// Items handed out evenly over turns.
+struct EvenTurns {
+  std::int64_t items = 0;  // of all turns
+  std::int64_t turns = 1;
+  std::int64_t due = 0;  // in parts of an item: turns are one
+
+  [[gnu::always_inline]] void begin() { due += items; }
+  [[gnu::always_inline]] bool take() {  // one more this turn
+    if (due < turns) return false;
+    due -= turns;
+    return true;
+  }
+};
 
 // A tile over one run of columns.
 struct Run {

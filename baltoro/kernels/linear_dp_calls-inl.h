@@ -170,7 +170,7 @@ template <class W>
 void linear_codes(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t row_begin, std::int64_t row_end,
                   std::byte* scratch) {
   const DpScratch s = cut_scratch(scratch, w.cols, args.tokens);
-  const std::int64_t chunks = count_tiles(args.tokens, clamp(dp_chunk_tokens(w.cols), kDpSummedTokens));
+  const std::int64_t chunks = count_tiles(args.tokens, dp_chunk_tokens(w.cols));
   for (std::int64_t i = 0; i < chunks; ++i) {
     const std::int64_t first = part_begin(args.tokens, chunks, i);
     multiply_codes<W>(w, args, row_begin, row_end, first, part_begin(args.tokens, chunks, i + 1) - first, s);
@@ -207,7 +207,7 @@ inline void linear_few_pairs(const MatrixView& w, const LinearArgs<bf16>& args, 
 // Tokens [first, first + n), more than kDpPairTokens.
 inline void multiply_pairs(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t row_begin,
                            std::int64_t row_end, std::int64_t first, std::int64_t n, const DpScratch& scratch) {
-  order_tiles<PlainPairs>(args, w.cols, first, n, kDpPairTile, scratch.x);
+  order_tiles<PlainPairs>(args, w.cols, first, n, kDpHeldTokens, scratch.x);
   for (std::int64_t row = row_begin; row < row_end; row += kDpPairPanelRows) {
     const std::int64_t rows = clamp(row_end - row, kDpPairPanelRows);
     const std::byte* panel = w.data + row * w.row_bytes();
@@ -231,11 +231,11 @@ inline void linear_pairs(const MatrixView& w, const LinearArgs<bf16>& args, std:
                          std::int64_t row_end, std::byte* scratch) {
   const DpScratch s = cut_scratch(scratch, w.cols, args.tokens);
   if (args.tokens <= kDpPairTokens) return linear_few_pairs(w, args, row_begin, row_end, s);
-  const std::int64_t tiles = count_tiles(args.tokens, kDpPairTile);
-  const std::int64_t chunks = count_tiles(args.tokens, clamp(dp_chunk_tokens(w.cols), kDpSummedTokens));
+  const std::int64_t tiles = count_tiles(args.tokens, kDpHeldTokens);
+  const std::int64_t chunks = count_tiles(args.tokens, dp_chunk_tokens(w.cols));
   for (std::int64_t i = 0; i < chunks; ++i) {  // whole tiles
-    const std::int64_t first = part_begin(tiles, chunks, i) * kDpPairTile;
-    const std::int64_t end = clamp(part_begin(tiles, chunks, i + 1) * kDpPairTile, args.tokens);
+    const std::int64_t first = part_begin(tiles, chunks, i) * kDpHeldTokens;
+    const std::int64_t end = clamp(part_begin(tiles, chunks, i + 1) * kDpHeldTokens, args.tokens);
     multiply_pairs(w, args, row_begin, row_end, first, end - first, s);
   }
 }

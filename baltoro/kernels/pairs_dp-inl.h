@@ -73,20 +73,16 @@ template <int T, int R, bool kWhole>
   }
 }
 
-// Rows to ask memory for, handed out evenly over turns: some, then others elsewhere.
+// Rows to ask memory for: some, then others elsewhere.
 struct RowsAhead {
   const std::byte* row = nullptr;
   std::int64_t before_others = 0;  // rows from here on
   const std::byte* others = nullptr;
   std::int64_t stride = 0;
-  std::int64_t rows = 0;  // of all turns
-  std::int64_t turns = 1;
-  std::int64_t due = 0;  // in parts of a row: turns are one
+  EvenTurns turns;
 
-  void begin_turn() { due += rows; }
   const std::byte* take(const std::byte* none) {
-    if (due < turns) return none;
-    due -= turns;
+    if (!turns.take()) return none;
     if (before_others-- == 0) row = others;
     return std::exchange(row, row + stride);
   }
@@ -110,20 +106,19 @@ struct PairRun {
 template <bool kWhole>
 void add_pair_run(const PairRun& run) {
   using Add = void (*)(const PairTile&);
-  static constexpr Add kAdd[2][kDpPairRows] = {
+  static constexpr Add kAdd[2][kDpHeldRows] = {
       {add_pair_tile<3, 1, kWhole>, add_pair_tile<3, 2, kWhole>, add_pair_tile<3, 3, kWhole>,
        add_pair_tile<3, 4, kWhole>, add_pair_tile<3, 5, kWhole>, add_pair_tile<3, 6, kWhole>},
       {add_pair_tile<4, 1, kWhole>, add_pair_tile<4, 2, kWhole>, add_pair_tile<4, 3, kWhole>,
        add_pair_tile<4, 4, kWhole>, add_pair_tile<4, 5, kWhole>, add_pair_tile<4, 6, kWhole>}};
-  static_assert(kDpPairTile == 4 && kDpPairTokens >= 5);  // more are cut into tiles of three and four
-  const std::int64_t tiles = count_tiles(run.tokens, kDpPairTile), groups = count_tiles(run.rows, kDpPairRows);
+  static_assert(kDpHeldTokens == 4 && kDpPairTokens >= 5);  // more are cut into tiles of three and four
+  const std::int64_t tiles = count_tiles(run.tokens, kDpHeldTokens), groups = count_tiles(run.rows, kDpHeldRows);
   const std::int64_t width = round_up(run.columns, kStep), first_rows = part_begin(run.rows, groups, 1);
   RowsAhead ahead{.row = run.w + first_rows * run.w_stride,
                   .before_others = run.rows - first_rows,
                   .others = run.next,
                   .stride = run.w_stride,
-                  .rows = run.rows,
-                  .turns = tiles * groups};
+                  .turns = {.items = run.rows, .turns = tiles * groups}};
   for (std::int64_t g = 0; g < groups; ++g) {
     const std::int64_t row = part_begin(run.rows, groups, g), rows = part_begin(run.rows, groups, g + 1) - row;
     PairTile tile{
@@ -131,7 +126,7 @@ void add_pair_run(const PairRun& run) {
     tile.x = run.x;
     tile.sums = run.sums + row * 16;
     for (std::int64_t i = 0; i < tiles; ++i) {
-      ahead.begin_turn();
+      ahead.turns.begin();
       for (const std::byte*& asked : tile.ahead) asked = ahead.take(tile.w);
       const std::int64_t count = tile_count(run.tokens, tiles, i);
       kAdd[count - 3][rows - 1](tile);

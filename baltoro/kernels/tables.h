@@ -43,21 +43,18 @@ constexpr std::int64_t attend_lanes(std::int64_t queries) { return round_up(quer
 constexpr std::int64_t scratch_row_floats(std::int64_t cols) { return round_up(cols, 32); }
 constexpr std::int64_t scratch_scale_floats(std::int64_t cols) { return round_up(cols / 32 + 1, 16); }
 
-// avx512_bf16: rows of a panel; tokens that meet whole rows of codes, and that meet codes straight; most tokens of a
-// tile of more in lanes, and most tokens and rows of one of expanded rows; most tokens whose partial sums wait at a
-// time.
+// avx512_bf16: rows of a panel of codes; tokens that meet whole rows of them, and that meet codes straight; most tokens
+// of a tile of more in lanes. BF16 weights: tokens that meet whole rows; rows of a panel that more of them meet.
 inline constexpr int kDpPanelRows = 32;
-inline constexpr int kDpFewTokens = 4, kDpCodeTokens = 6;
-inline constexpr int kDpLaneTokens = 6, kDpHeldTokens = 4, kDpHeldRows = 6;
-inline constexpr int kDpSummedTokens = static_cast<int>(kTokensAtOnce);
-// The same for BF16 weights: tokens that meet whole rows; rows of a panel, and most tokens and rows of a tile, of more.
-inline constexpr int kDpPairTokens = 6;
-inline constexpr int kDpPairPanelRows = 48, kDpPairTile = 4, kDpPairRows = 6;
+inline constexpr int kDpFewTokens = 4, kDpCodeTokens = 6, kDpLaneTokens = 6;
+inline constexpr int kDpPairTokens = 6, kDpPairPanelRows = 48;
+// Most tokens and rows of a tile of pairs whose rows stay in the first cache.
+inline constexpr int kDpHeldTokens = 4, kDpHeldRows = 6;
 // Floats from a token's partial sums to the next's. One vector more than they take: loads wait for a store to a place
 // that lies a multiple of 4 KiB away.
 inline constexpr int kDpSums = (kDpPanelRows + 1) * 16, kDpPairSums = (kDpPairPanelRows + 1) * 16;
 constexpr std::int64_t dp_sums_bytes(std::int64_t tokens) {
-  return (tokens < kDpSummedTokens ? tokens : kDpSummedTokens) * kDpPairSums * 4;
+  return (tokens < kTokensAtOnce ? tokens : kTokensAtOnce) * kDpPairSums * 4;
 }
 // Bytes of codes put in order for the run that is multiplied and the next: a panel's in lanes, or expanded rows.
 inline constexpr std::int64_t kDpCodeBytes = 2 * kDpPanelRows * 256;
@@ -65,10 +62,11 @@ static_assert(2 * kDpHeldRows * 512 * 2 <= kDpCodeBytes);
 // Rows whose scales are at hand: a panel and what is expanded ahead of it.
 inline constexpr std::int64_t kDpScaledRows = kDpPanelRows + kDpHeldRows;
 constexpr std::int64_t dp_padded_cols(std::int64_t cols) { return round_up(cols, 512); }
-// Most tokens whose activations are packed at once: about 2 MiB, a multiple of every tile. Changes no result.
+// Most tokens that a panel meets before the next one does: where their packed activations take more than about 2 MiB,
+// half of kTokensAtOnce, a multiple of every tile too. Changes no result.
 constexpr std::int64_t dp_chunk_tokens(std::int64_t cols) {
-  const std::int64_t fitting = (2 << 20) / (dp_padded_cols(cols > 0 ? cols : 1) * 2) / 48 * 48;
-  return fitting < 48 ? 48 : (fitting > 528 ? 528 : fitting);
+  const bool fit = dp_padded_cols(cols) * 2 * kTokensAtOnce <= 2 << 20;
+  return fit ? kTokensAtOnce : kTokensAtOnce / 2;
 }
 
 }  // namespace baltoro::kernels
