@@ -230,10 +230,10 @@ void check_invariance(const Kernels& k, const MatrixView& w, std::int64_t all, s
 }
 
 TEST_P(LinearTest, EveryElementHasTheSameBitsInEveryCall) {
-  // 67 tokens: enough for every way to cut them into tiles. 131 are cut into chunks, and rows of 2,048 share cache
-  // sets.
-  const std::int64_t shapes[][3] = {{67, 1, 64},   {67, 37, 160},  {67, 71, 333},
-                                    {67, 130, 96}, {67, 20, 1111}, {131, 6, 2048}};
+  // 67 tokens: enough for every way to cut them into tiles. 97 and 131 are cut into chunks: of several panels and runs,
+  // and of rows of 2,048, which share cache sets.
+  const std::int64_t shapes[][3] = {{67, 1, 64},    {67, 37, 160},   {67, 71, 333}, {67, 130, 96},
+                                    {67, 20, 1111}, {97, 101, 1111}, {131, 6, 2048}};
   for (const auto& [tokens, rows, wanted] : shapes) {
     const auto weight = random_weight(kind(), rows, fitting_cols(kind(), wanted), rng);
     check_invariance<bf16>(table(), weight.view, tokens, rng);
