@@ -135,6 +135,18 @@ void prefetch_first(const MatrixView& w, std::int64_t row_begin, std::int64_t ro
   prefetch_bytes(w.scale + row_begin * scale_row_bytes, clamp(rows, kScaleRowsAhead) * scale_row_bytes);
 }
 
+// Scales of rows [row, row + n).
+template <class W>
+void find_scales(const MatrixView& w, std::int64_t row, std::int64_t n, float* widened, RowScales* scales) {
+  const std::int64_t row_bytes = W::kScalesOfRows ? w.scale_cols() * 2 : 0;  // once: it divides
+  scales[0] = W::row_scales(w, row, widened);
+  for (std::int64_t r = 1; r < n; ++r) {
+    scales[r] = W::kScalesOfRows && scales[0].stored != nullptr
+                    ? RowScales{.stored = scales[r - 1].stored + row_bytes}
+                    : W::row_scales(w, row + r, widened + r * scratch_scale_floats(w.cols));
+  }
+}
+
 // Tokens [first, first + n).
 template <class W>
 void multiply_codes(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t row_begin, std::int64_t row_end,
@@ -149,9 +161,7 @@ void multiply_codes(const MatrixView& w, const LinearArgs<bf16>& args, std::int6
   for (std::int64_t row = row_begin; row < row_end; row += kDpRows) {
     const std::int64_t rows = clamp(row_end - row, kDpRows), behind = row_end - row - rows;
     RowScales scales[kDpScaledRows];
-    for (std::int64_t r = 0; r < rows + clamp(behind, kDpHeldRows); ++r) {
-      scales[r] = W::row_scales(w, row + r, s.widened + r * scratch_scale_floats(w.cols));
-    }
+    find_scales<W>(w, row, rows + clamp(behind, kDpHeldRows), s.widened, scales);
     const bool stored = scales[0].stored != nullptr;
     const CodedPanel panel{.codes = w.data + row * w.row_bytes(),
                            .row_bytes = w.row_bytes(),
