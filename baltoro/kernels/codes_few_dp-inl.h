@@ -153,6 +153,7 @@ void add_grouped_rows(const CodedPanel& panel, const bf16* x, float* sums) {
 template <class W, int T>
 void add_tile_codes(const CodedPanel& panel, const bf16* x, float* sums) {
   if constexpr (T <= 2) {
+    if (panel.cols < 2 * kBlock) return add_grouped_rows<W, T, 4, 1>(panel, x, sums);
     return T * panel.cols > kWideColumns ? add_grouped_rows<W, T, 1, 2>(panel, x, sums)
                                          : add_grouped_rows<W, T, 2, 2>(panel, x, sums);
   } else {
