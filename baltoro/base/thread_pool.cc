@@ -75,16 +75,13 @@ struct ThreadPool::Impl {
   std::vector<Worker> workers;  // [0] is the caller
   int size = 1;                 // workers there are; places may be more when the system gave no more threads
 
-  // First range of a team's share.
-  std::int64_t first_range(int team) const {
-    if (team == static_cast<int>(teams.size())) return job.ranges;
-    return share_begin(job.ranges, teams[static_cast<std::size_t>(team)].first_worker,
-                       static_cast<std::int64_t>(places.size()));
-  }
-
-  void take_share(int team, int worker) {
-    const std::int64_t first = first_range(team), ranges = first_range(team + 1) - first;
-    std::atomic<std::int64_t>& next = teams[static_cast<std::size_t>(team)].next;
+  // What is left of the share of the team's worker number `member`.
+  void take_share(WorkerTeam& team, int member, int worker) {
+    const int owner = team.first_worker + member;
+    const auto all = static_cast<std::int64_t>(places.size());
+    const std::int64_t first = share_begin(job.ranges, owner, all);
+    const std::int64_t ranges = share_begin(job.ranges, owner + 1, all) - first;
+    std::atomic<std::int64_t>& next = team.next[static_cast<std::size_t>(member)];
     while (next.load(std::memory_order_relaxed) < ranges) {
       if (worker == 0) keep_caller_away();
       const std::int64_t range = next.fetch_add(1, std::memory_order_relaxed);
@@ -95,8 +92,13 @@ struct ThreadPool::Impl {
   }
 
   void take_ranges(int worker) {
-    const int team = workers[static_cast<std::size_t>(worker)].team;
-    for (const int other : teams[static_cast<std::size_t>(team)].order) take_share(other, worker);
+    const WorkerTeam& own = teams[static_cast<std::size_t>(workers[static_cast<std::size_t>(worker)].team)];
+    for (const int other : own.order) {  // each begins elsewhere, its own team with itself
+      WorkerTeam& team = teams[static_cast<std::size_t>(other)];
+      for (int i = 0; i < team.workers; ++i) {
+        take_share(team, (worker - own.first_worker + i) % team.workers, worker);
+      }
+    }
   }
 
   bool enter() {
@@ -228,7 +230,9 @@ struct ThreadPool::Impl {
   void step(const Job& next) {
     job = next;
     job.ranges = (job.count - 1) / job.grain + 1;
-    for (WorkerTeam& team : teams) team.next.store(0, std::memory_order_relaxed);
+    for (WorkerTeam& team : teams) {
+      for (auto& handed_out : team.next) handed_out.store(0, std::memory_order_relaxed);
+    }
     begin_caller();
     gate.fetch_or(kOpen, std::memory_order_release);
     epoch.fetch_add(1);

@@ -31,8 +31,8 @@ class ThreadPool {
   // and returns when all are done. Allocates nothing. `body` must not throw.
   //
   // Results must not depend on which worker ran what, but memory does: [0, count) is split in the same contiguous
-  // shares every time, one for each team of neighbouring workers of one node, in proportion. A team hands its share out
-  // range by range and helps the others, its own node's first, when it is done. So row i of a matrix is read from the
+  // shares every time, one for each worker. A worker takes its share range by range, so that it reads memory on from
+  // where it was, and helps the others, its own node's first, when it is done. So row i of a matrix is read from the
   // same node in every step unless that one is late.
   template <typename Body>
   void parallel_for(std::int64_t count, std::int64_t grain, const Body& body) {

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <atomic>
+#include <barrier>
 #include <chrono>
 #include <memory>
 #include <thread>
@@ -125,6 +126,24 @@ TEST(ThreadPool, ANodeHelpsAnotherOnlyAtTheEnd) {
     for (int i = 10; i < 20; ++i) expected.push_back(i);
     for (int i = 1; i < 10; ++i) expected.push_back(i);
     EXPECT_EQ(order, expected) << "step " << step;
+  }
+}
+
+// All workers take each range together, so that none is done early and helps: each goes on from where it was.
+TEST(ThreadPool, WorkersReadOnFromWhereTheyWere) {
+  constexpr int kWorkers = 11, kEach = 5, kGrain = 3;  // two teams
+  ThreadPool pool(std::vector<WorkerPlace>(static_cast<std::size_t>(kWorkers)));
+  ASSERT_EQ(pool.size(), kWorkers);
+  std::barrier together(kWorkers);
+  std::array<std::vector<std::int64_t>, kWorkers> begins;
+  pool.parallel_for(kWorkers * kEach * kGrain, kGrain, [&](std::int64_t begin, std::int64_t, int worker) {
+    together.arrive_and_wait();
+    begins[static_cast<std::size_t>(worker)].push_back(begin);
+  });
+  for (std::int64_t worker = 0; worker < kWorkers; ++worker) {
+    std::vector<std::int64_t> share;
+    for (std::int64_t i = 0; i < kEach; ++i) share.push_back((worker * kEach + i) * kGrain);
+    EXPECT_EQ(begins[static_cast<std::size_t>(worker)], share) << worker;
   }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "baltoro/base/worker_teams.h"
 
+#include <algorithm>
 #include <tuple>
 #include <utility>
 
@@ -21,6 +22,7 @@ WorkerTeams make_teams(std::span<const WorkerPlace> places) {
   for (int number = 0; number < count; ++number) {
     WorkerTeam& team = made.teams[static_cast<std::size_t>(number)];
     std::tie(team.first_worker, team.node) = begins[static_cast<std::size_t>(number)];
+    team.workers = static_cast<int>(std::ranges::count(made.team_of, number));
     for (const bool same_node : {true, false}) {
       for (int i = 0; i < count; ++i) {
         const int other = (number + i) % count;

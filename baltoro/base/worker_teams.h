@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <span>
@@ -10,15 +11,17 @@
 
 namespace baltoro {
 
-// Neighbouring workers of one memory node that take the ranges of their share from one counter.
-struct alignas(64) WorkerTeam {
-  std::atomic<std::int64_t> next{0};  // ranges of its share handed out
-  int first_worker = 0;
-  int node = 0;
-  std::vector<int> order;  // whose shares it takes: its own, those of its node, the others
-};
-
 inline constexpr int kTeamWorkers = 8;  // at most: about the cores of one L3
+
+// Neighbouring workers of one memory node, whose counters lie in one cache line: who looks for work reads a line a
+// team.
+struct alignas(64) WorkerTeam {
+  std::array<std::atomic<std::int64_t>, kTeamWorkers> next{};  // ranges of each worker's share handed out
+  int first_worker = 0;
+  int workers = 0;
+  int node = 0;
+  std::vector<int> order;  // whose shares they take: their own, those of their node, the others
+};
 
 // The teams of a pool in the places' order, and the team of each worker.
 struct WorkerTeams {

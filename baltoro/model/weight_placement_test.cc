@@ -62,7 +62,7 @@ TEST(WeightPlacement, TwoNodesInProportionToTheirWorkers) {
 }
 
 // What parallel_for hands to a node's workers is what lies there: all workers are inside at once, each with the one
-// range that its team has for it.
+// range of its share.
 TEST(WeightPlacement, IsTheCutOfTheThreadPool) {
   for (const std::vector<int>& nodes : {std::vector<int>{0, 0, 1, 1}, {0, 1, 1}, {0, 0, 0, 1}, {0, 1, 2}}) {
     std::vector<WorkerPlace> places;
