@@ -33,16 +33,20 @@ std::int64_t run_width(std::int64_t columns) {
   return W::vectors(columns) * kStep;
 }
 
+// Asks memory for what is put in order next.
+inline void prefetch_columns(const bf16* x, std::int64_t columns) {
+  for (std::int64_t c = 0; c < columns; c += 32) _mm_prefetch(x + c, _MM_HINT_T0);
+}
+
 // Activations of tokens [first, first + n) in the order of W: [run, token, run width].
 template <class W>
 void order_tokens(const LinearArgs<bf16>& args, std::int64_t cols, std::int64_t first, std::int64_t n, bf16* packed) {
   for (std::int64_t t = 0; t < n; ++t) {
     const bf16* x = x_row(args, first + t);
-    const bf16* next = x_row(args, first + clamp(t + 1, n - 1));
+    const bf16* next_row = x_row(args, first + clamp(t + 1, n - 1));
     for (std::int64_t c = 0; c < cols; c += W::kRun) {
       const std::int64_t columns = clamp(cols - c, W::kRun);
-      const std::byte* ahead = reinterpret_cast<const std::byte*>(c + W::kRun < cols ? x + c + W::kRun : next);
-      for (int line = 0; line < 16; ++line) _mm_prefetch(ahead + line * 64, _MM_HINT_T0);
+      prefetch_columns(c + W::kRun < cols ? x + c + W::kRun : next_row, clamp(cols, W::kRun));
       W::order(x + c, columns, packed + c * n + t * run_width<W>(columns));
     }
   }
@@ -61,9 +65,7 @@ void order_tiles(const LinearArgs<bf16>& args, std::int64_t cols, std::int64_t f
       bf16* to = packed + c * n + begin * run_width<W>(columns);
       for (std::int64_t t = 0; t < count; ++t) {
         const bool last = t + 1 == count;
-        const std::int64_t ahead = !last ? begin + t + 1 : (c + W::kRun < cols ? begin : clamp(begin + count, n - 1));
-        const bf16* at = x_row(args, first + ahead) + (!last ? c : (c + W::kRun < cols ? c + W::kRun : 0));
-        for (int line = 0; line < W::kRun / 32; ++line) _mm_prefetch(at + line * 32, _MM_HINT_T0);
+        prefetch_columns(x_row(args, first + begin + (last ? 0 : t + 1)) + c + (last ? W::kRun : 0), columns);
         order_steps<W>(x_row(args, first + begin + t) + c, columns, to + t * kStep, count * kStep);
       }
     }
