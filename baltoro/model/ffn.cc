@@ -6,7 +6,8 @@
 namespace baltoro::model {
 namespace {
 
-constexpr std::int64_t kContractRows = 128, kLeastChunks = 8;  // of a chunk; a thread
+// Of a chunk: most rows (of many tokens, whose packing more rows pay for; of few); of a thread: fewest chunks.
+constexpr std::int64_t kManyTokensRows = 512, kFewTokensRows = 128, kLeastChunks = 8;
 
 std::int64_t width(const ExpertTokens& e) { return e.weights->gate.rows; }
 
@@ -86,8 +87,8 @@ void contract(std::span<const ExpertTokens> experts, float* y, std::int64_t toke
   const std::int64_t hidden = c.config.hidden_size;
   // Each chunk puts every expert's tokens in the kernels' order anew: not too few rows, but enough chunks for all.
   const std::int64_t least = hidden / (kLeastChunks * c.pool.size()) / kRowMultiple * kRowMultiple;
-  Region region{
-      .name = "down", .count = hidden, .item = {}, .multiple = std::clamp(least, kRowMultiple, kContractRows)};
+  const std::int64_t most = tokens > kernels::kTokensAtOnce ? kManyTokensRows : kFewTokensRows;
+  Region region{.name = "down", .count = hidden, .item = {}, .multiple = std::clamp(least, kRowMultiple, most)};
   for (const ExpertTokens& e : experts) {
     const ItemWork row = row_work(e.weights->down, e.tokens);
     region.item = {.bytes = region.item.bytes + row.bytes, .flops = region.item.flops + row.flops};
