@@ -103,6 +103,8 @@ void transposed_pairs(const MatrixView& w, const LinearArgs<bf16>& args) {
     for (std::int64_t r = 0; r < w.rows; r += 2) {
       const std::byte* row = w.data + r * w.row_bytes() + c * 2;
       const std::byte* next = row + w.row_bytes();
+      _mm_prefetch(row + kStep * 2 + 63, _MM_HINT_T0);  // of the next columns, which processors do not see coming
+      _mm_prefetch(next + kStep * 2 + 63, _MM_HINT_T0);
       if (columns == kStep) {
         store_pairs(load_pairs(row), load_pairs(next), slice + r / 2 * kStep);
       } else {
