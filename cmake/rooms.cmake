@@ -16,6 +16,8 @@ function(baltoro_room name)
   if(BALTORO_TESTS AND tests)
     add_executable(${name}_test ${tests})
     target_link_libraries(${name}_test PRIVATE baltoro_${name} GTest::gmock_main ${R_LIBS})
+    # They are compiled more than they run. GCC 12 at -O1 sees uninitialised strings that are none.
+    target_compile_options(${name}_test PRIVATE $<$<CONFIG:Release>:-O1 -Wno-maybe-uninitialized>)
     target_compile_definitions(${name}_test PRIVATE
       BALTORO_SOURCE_DIR="${CMAKE_SOURCE_DIR}" BALTORO_SHARED_DIR="${BALTORO_SHARED_DIR}")
     add_test(NAME ${name} COMMAND ${name}_test --gtest_brief=1)
