@@ -275,7 +275,8 @@ double worst_transposed_ratio(const Kernels& k, const MatrixView& w, std::int64_
 TEST_P(LinearTest, TransposedWithinTheComputedBoundAndInvariant) {
   double worst = 0;
   const std::int64_t shapes[][3] = {{1, 1, 1},     {2, 7, 33},   {5, 16, 64},   {9, 31, 130},
-                                    {1, 128, 512}, {4, 40, 517}, {19, 128, 96}, {3, 300, 64}};
+                                    {1, 128, 512}, {4, 40, 517}, {19, 128, 96}, {3, 300, 64},
+                                    {6, 24, 544},  {8, 18, 64},  {12, 128, 96}, {16, 20, 600}};
   for (const auto& [tokens, rows, wanted] : shapes) {
     const auto weight = random_weight(kind(), rows + 3, fitting_cols(kind(), wanted), rng);
     const MatrixView slice = weight.view.row_slice(3, rows);

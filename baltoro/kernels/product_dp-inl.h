@@ -54,55 +54,122 @@ void transposed_tile(const float* slice, std::int64_t rows, std::int64_t c, std:
   }
 }
 
-// Columns [c, c + 32 S) of one token (S = 1: `columns` of them), rows interleaved in registers: the bits of the above.
-template <int S>
-void transposed_alone(const MatrixView& w, std::int64_t c, std::int64_t columns, const LinearArgs<bf16>& args,
-                      std::int64_t t) {
-  const auto* x = reinterpret_cast<const std::byte*>(x_row(args, t));
-  Tile<S> acc;
-  clear<S>(acc);
-  for (std::int64_t r = 0; r < w.rows; r += 2) {
-    const std::byte* row = w.data + r * w.row_bytes() + c * 2;
-    const F one = load_same<4>(x + r * 2);
+// A block of some rows and up to kFewColumns columns of a weight, met by tokens [token, token + P).
+constexpr std::int64_t kFewTokens = 16, kFewAtOnce = 8, kFewRows = 8, kFewColumns = 512;
+struct FewRows {
+  const std::byte* w = nullptr;
+  std::int64_t row_bytes = 0;
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+  std::int64_t ahead = 0;          // bytes from a row to one to ask memory for; 0: to none
+  const bf16* const* x = nullptr;  // of each token, from the first of the rows on
+  float* sums = nullptr;           // [P, kFewColumns]
+  bool first = false;              // sums hold nothing yet
+};
+
+// S steps of 32 columns from c on (S = 1: of what is left), rows interleaved in registers: the bits of the above.
+template <int P, int S>
+[[gnu::always_inline]] inline void transposed_steps(const FewRows& block, const bf16* const (&x)[P], std::int64_t c) {
+  const std::int64_t columns = block.columns - c;
+  Tile<S> acc[P];
+  const __mmask16 mask = block.first ? 0 : 0xFFFF;
+  float* sums = block.sums + c;
+#pragma GCC unroll 8
+  for (int i = 0; i < P; ++i) {
+#pragma GCC unroll 8
+    for (int s = 0; s < S; ++s) {
+      acc[i][s][0] = _mm512_maskz_loadu_ps(mask, sums + i * kFewColumns + s * kStep);
+      acc[i][s][1] = _mm512_maskz_loadu_ps(mask, sums + i * kFewColumns + s * kStep + kLanes);
+    }
+  }
+  const std::byte* row = block.w + c * 2;
+  for (std::int64_t r = 0; r < block.rows; r += 2, row += 2 * block.row_bytes) {
+    F one[P];
+#pragma GCC unroll 8
+    for (int i = 0; i < P; ++i) one[i] = load_same<4>(reinterpret_cast<const std::byte*>(x[i] + r));
 #pragma GCC unroll 8
     for (int s = 0; s < S; ++s) {
       const std::byte* from = row + s * kStep * 2;
-      const bool whole = S > 1 || columns == kStep;
+      _mm_prefetch(from + block.ahead, _MM_HINT_T0);
+      _mm_prefetch(from + block.row_bytes + block.ahead, _MM_HINT_T0);
+      const bool whole = S > 1 || columns >= kStep;
       const Pairs first = whole ? load_pairs(from) : load_pairs(from, columns);
-      const Pairs second = whole ? load_pairs(from + w.row_bytes()) : load_pairs(from + w.row_bytes(), columns);
+      const Pairs second = whole ? load_pairs(from + block.row_bytes) : load_pairs(from + block.row_bytes, columns);
+#pragma GCC unroll 2
       for (int v = 0; v < 2; ++v) {
         const Pairs order = _mm512_load_si512(kPairOrder.index + v * 32);
-        const Pairs lanes = _mm512_permutex2var_epi16(first, order, second);
-        acc[s][v] = MultiplyPairs::multiply_add(acc[s][v], _mm512_castsi512_ps(lanes), one);
+        const F lanes = _mm512_castsi512_ps(_mm512_permutex2var_epi16(first, order, second));
+#pragma GCC unroll 8
+        for (int i = 0; i < P; ++i) acc[i][s][v] = MultiplyPairs::multiply_add(acc[i][s][v], lanes, one[i]);
       }
     }
   }
-  float sums[S * kStep];
-  for (int s = 0; s < S; ++s) {
-    store(sums + s * kStep, acc[s][0]);
-    store(sums + s * kStep + kLanes, acc[s][1]);
+#pragma GCC unroll 8
+  for (int i = 0; i < P; ++i) {
+#pragma GCC unroll 8
+    for (int s = 0; s < S; ++s) {
+      store(sums + i * kFewColumns + s * kStep, acc[i][s][0]);
+      store(sums + i * kFewColumns + s * kStep + kLanes, acc[i][s][1]);
+    }
   }
-  store_dots(args, t, c, sums, S == 1 ? columns : S * kStep);
 }
 
-// Tokens that are not worth a packed slice.
+template <int P>
+[[gnu::noinline]] void transposed_rows(const FewRows& given) {
+  constexpr int kSteps = P == 3 ? 2 : 8 / P;
+  const FewRows block = given;  // a copy, which the stores to sums cannot change
+  const bf16* x[P];
+#pragma GCC unroll 8
+  for (int i = 0; i < P; ++i) x[i] = block.x[i];
+  std::int64_t c = 0;
+  for (; kSteps > 1 && c + kSteps * kStep <= block.columns; c += kSteps * kStep) {
+    transposed_steps<P, kSteps>(block, x, c);
+  }
+  for (; c < block.columns; c += kStep) transposed_steps<P, 1>(block, x, c);
+}
+
+// Tokens for which interleaving once for all does not pay: a few rows from end to end, as memory likes it, which stay
+// in the first cache while all tokens pass, some at a time.
 inline void transposed_few(const MatrixView& w, const LinearArgs<bf16>& args) {
-  for (std::int64_t t = 0; t < args.tokens; ++t) {
-    std::int64_t c = 0;
-    for (; c + 8 * kStep <= w.cols; c += 8 * kStep) transposed_alone<8>(w, c, kStep, args, t);
-    for (; c < w.cols; c += kStep) transposed_alone<1>(w, c, w.cols - c < kStep ? w.cols - c : kStep, args, t);
+  using Rows = void (*)(const FewRows&);
+  static constexpr Rows kRows[kFewAtOnce] = {transposed_rows<1>, transposed_rows<2>, transposed_rows<3>,
+                                             transposed_rows<4>, transposed_rows<5>, transposed_rows<6>,
+                                             transposed_rows<7>, transposed_rows<8>};
+  alignas(64) float sums[kFewTokens * kFewColumns];
+  const std::int64_t row_bytes = w.row_bytes(), parts = count_tiles(args.tokens, kFewAtOnce);
+  for (std::int64_t c = 0; c < w.cols; c += kFewColumns) {
+    const std::int64_t columns = clamp(w.cols - c, kFewColumns);
+    for (std::int64_t r = 0; r < w.rows; r += kFewRows) {
+      for (std::int64_t i = 0; i < parts; ++i) {
+        const std::int64_t first = part_begin(args.tokens, parts, i),
+                           tokens = part_begin(args.tokens, parts, i + 1) - first;
+        const bf16* x[kFewAtOnce];
+        for (std::int64_t t = 0; t < tokens; ++t) x[t] = x_row(args, first + t) + r;
+        kRows[tokens - 1]({.w = w.data + r * row_bytes + c * 2,
+                           .row_bytes = row_bytes,
+                           .rows = clamp(w.rows - r, kFewRows),
+                           .columns = columns,
+                           .ahead = i == 0 && r + kFewRows < w.rows ? kFewRows * row_bytes : 0,
+                           .x = x,
+                           .sums = sums + first * kFewColumns,
+                           .first = r == 0});
+      }
+    }
+    for (std::int64_t t = 0; t < args.tokens; ++t) store_dots(args, t, c, sums + t * kFewColumns, columns);
   }
 }
 
 // y = x W of a BF16 weight with an even number of rows, at most kTransposedRows.
 void transposed_pairs(const MatrixView& w, const LinearArgs<bf16>& args) {
-  if (args.tokens < 4) return transposed_few(w, args);
+  if (args.tokens == 0) return;
+  if (args.tokens <= kFewTokens) return transposed_few(w, args);
   alignas(64) float slice[kTransposedRows / 2 * kStep];
+  const std::int64_t row_bytes = w.row_bytes();  // once: it is a call
   for (std::int64_t c = 0; c < w.cols; c += kStep) {
     const std::int64_t columns = w.cols - c < kStep ? w.cols - c : kStep;
     for (std::int64_t r = 0; r < w.rows; r += 2) {
-      const std::byte* row = w.data + r * w.row_bytes() + c * 2;
-      const std::byte* next = row + w.row_bytes();
+      const std::byte* row = w.data + r * row_bytes + c * 2;
+      const std::byte* next = row + row_bytes;
       _mm_prefetch(row + kStep * 2 + 63, _MM_HINT_T0);  // of the next columns, which processors do not see coming
       _mm_prefetch(next + kStep * 2 + 63, _MM_HINT_T0);
       if (columns == kStep) {
