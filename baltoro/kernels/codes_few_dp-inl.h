@@ -113,7 +113,7 @@ template <class W, int T, int R, int N, int V>
 
 // All columns of rows [r, r + R) for few tokens, N runs at a time; partial sums stay in registers.
 template <class W, int T, int R, int N>
-void add_coded_rows(const CodedPanel& panel, std::int64_t r, const bf16* x, float* to) {
+[[gnu::always_inline]] inline void coded_rows(const CodedPanel& panel, std::int64_t r, const bf16* x, float* to) {
   F sums[T][R];
   for (auto& row : sums) {
     for (F& lanes : row) lanes = zero();
@@ -142,7 +142,23 @@ void add_coded_rows(const CodedPanel& panel, std::int64_t r, const bf16* x, floa
 }
 
 template <class W, int T, int R, int N>
+[[gnu::noinline]] void add_coded_rows(const CodedPanel& panel, std::int64_t r, const bf16* x, float* to) {
+  coded_rows<W, T, R, N>(panel, r, x, to);
+}
+
+// Rows of a run or two are one loop: what a call takes to begin shows there. Longer ones are faster as calls, whose
+// addresses stay in registers.
+template <class W, int T, int R, int N>
+[[gnu::noinline]] void add_short_rows(const CodedPanel& given, const bf16* x, float* sums) {
+  const CodedPanel panel = given;  // a copy, which the stores to sums cannot change
+  std::int64_t r = 0;
+  for (; r + R <= panel.rows; r += R) coded_rows<W, T, R, N>(panel, r, x, sums);
+  for (; r < panel.rows; ++r) coded_rows<W, T, 1, N>(panel, r, x, sums);
+}
+
+template <class W, int T, int R, int N>
 void add_grouped_rows(const CodedPanel& panel, const bf16* x, float* sums) {
+  if (panel.cols <= 2 * kBlock) return add_short_rows<W, T, R, N>(panel, x, sums);
   std::int64_t r = 0;
   for (; r + R <= panel.rows; r += R) add_coded_rows<W, T, R, N>(panel, r, x, sums);
   for (; r < panel.rows; ++r) add_coded_rows<W, T, 1, N>(panel, r, x, sums);
