@@ -21,6 +21,16 @@ struct Int8CodesOfInt4 {
     for (int k = 0; k < 4; ++k) packed[k] = load_bytes(codes + k * 64);
     transpose_words(packed, q);
   }
+  // The first `bytes` of a chunk, the rest zero.
+  [[gnu::always_inline]] static void load_some(const std::byte* codes, int, std::int64_t bytes, I (&q)[4]) {
+    I packed[4];
+    for (int k = 0; k < 4; ++k) {
+      const std::int64_t some = bytes - k * 64;
+      const std::uint64_t mask = some >= 64 ? ~std::uint64_t{0} : some > 0 ? (std::uint64_t{1} << some) - 1 : 0;
+      packed[k] = _mm512_maskz_loadu_epi8(static_cast<__mmask64>(mask), codes + k * 64);
+    }
+    transpose_words(packed, q);
+  }
   template <int K>
   [[gnu::always_inline]] static I expand(I q) {
     return K == 0 ? low_nibbles(q) : high_nibbles(q);
@@ -31,6 +41,9 @@ struct Int8CodesOfInt8 {
   static constexpr int kShift = 4, kParts = 2, kExpand = 1;
   [[gnu::always_inline]] static void load(const std::byte* codes, int part, I (&q)[4]) {
     for (int k = 0; k < 4; ++k) q[k] = load_bytes(codes + (part * 4 + k) * 64);
+  }
+  [[gnu::always_inline]] static void load_some(const std::byte* codes, int part, std::int64_t, I (&q)[4]) {
+    load(codes, part, q);  // rows have whole chunks
   }
   template <int K>
   [[gnu::always_inline]] static I expand(I q) {
@@ -78,6 +91,14 @@ template <class W, int T, int R, bool kWhole>
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) sum[t][r] = start;
   }
+  // One or two sums would wait for each other's products: two more take turns with them.
+  constexpr bool kTurns = T * R <= 2 && W::kExpand == 2;
+  [[maybe_unused]] I other[T][R];
+  if constexpr (kTurns) {
+    for (auto& token : other) {
+      for (I& lanes : token) lanes = _mm512_setzero_si512();
+    }
+  }
 #pragma GCC unroll 2
   for (int part = 0; part < W::kParts; ++part) {
     I q[R][4];
@@ -87,27 +108,36 @@ template <class W, int T, int R, bool kWhole>
       if (kWhole) {
         W::load(codes, part, q[r]);
       } else {
-        const WholeChunk<W> chunk(codes, panel.row_bytes - c * W::kBytes);
-        W::load(chunk.data, part, q[r]);
+        W::load_some(codes, part, panel.row_bytes - c * W::kBytes, q[r]);
       }
     }
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) {
       const std::int64_t at = x_at + (part * 4 + j) * W::kExpand * 64;
       dot_vector<W, 0, T, R>(x, at, q, j, sum);
-      if constexpr (W::kExpand == 2) dot_vector<W, 1, T, R>(x, at + 64, q, j, sum);
+      if constexpr (kTurns) {
+        dot_vector<W, 1, T, R>(x, at + 64, q, j, other);
+      } else if constexpr (W::kExpand == 2) {
+        dot_vector<W, 1, T, R>(x, at + 64, q, j, sum);
+      }
+    }
+  }
+  if constexpr (kTurns) {
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t) {
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) sum[t][r] = _mm512_add_epi32(sum[t][r], other[t][r]);
     }
   }
 }
 
 // Rows [row, row + R) over all columns; partial sums stay in registers.
 template <class W, int T, int R>
-void stream_codes(const Int8Panel& panel, std::int64_t row, const std::byte* const* x_rows, float* sums) {
-  const std::byte* x[T];
+[[gnu::always_inline]] inline void stream_rows(const Int8Panel& panel, std::int64_t row, const std::byte* const (&x)[T],
+                                               float* sums) {
   F lanes[T][R];
 #pragma GCC unroll 8
   for (int t = 0; t < T; ++t) {
-    x[t] = x_rows[t];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) lanes[t][r] = zero();
   }
@@ -145,8 +175,28 @@ void stream_codes(const Int8Panel& panel, std::int64_t row, const std::byte* con
   }
 }
 
+template <class W, int T, int R>
+[[gnu::noinline]] void stream_codes(const Int8Panel& panel, std::int64_t row, const std::byte* const* x_rows,
+                                    float* sums) {
+  const std::byte* x[T];
+#pragma GCC unroll 8
+  for (int t = 0; t < T; ++t) x[t] = x_rows[t];
+  stream_rows<W, T, R>(panel, row, x, sums);
+}
+
+// Rows of one chunk are one loop: what a call takes to begin shows there.
+template <class W, int T>
+[[gnu::noinline]] void stream_short_panel(const Int8Panel& given, const std::byte* const* x_rows, float* sums) {
+  const Int8Panel panel = given;  // a copy, which the stores to sums cannot change
+  const std::byte* x[T];
+#pragma GCC unroll 8
+  for (int t = 0; t < T; ++t) x[t] = x_rows[t];
+  for (std::int64_t r = 0; r < panel.rows; ++r) stream_rows<W, T, 1>(panel, r, x, sums);
+}
+
 template <class W, int T>
 void stream_codes_panel(const Int8Panel& panel, const std::byte* const* x, float* sums) {
+  if (panel.chunks == 1) return stream_short_panel<W, T>(panel, x, sums);
   // One row is one stream, which memory serves best. Three and four tokens of INT4 wait for the products instead, where
   // two rows share the loads of x.
   constexpr int kRows = W::kExpand == 2 && T > 2 ? 2 : 1;
