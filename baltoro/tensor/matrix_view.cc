@@ -47,49 +47,6 @@ const char* weight_format_name(WeightFormat format) {
   return "?";
 }
 
-std::int64_t MatrixView::row_bytes() const {
-  switch (format) {
-    case WeightFormat::kF32:
-      return cols * 4;
-    case WeightFormat::kBF16:
-    case WeightFormat::kF16:
-      return cols * 2;
-    case WeightFormat::kFp8Block:
-      return cols;
-    case WeightFormat::kInt4Group:
-      return cols / 2;
-    case WeightFormat::kInt8Group:
-      return int8_chunks(cols) * kInt8Chunk;
-  }
-  return 0;
-}
-
-std::int64_t MatrixView::scale_cols() const {
-  switch (format) {
-    case WeightFormat::kFp8Block:
-      return (cols + block_cols - 1) / block_cols;
-    case WeightFormat::kInt4Group:
-      return cols / group;
-    case WeightFormat::kInt8Group:
-      return int8_chunks(cols) * (kInt8Chunk / kInt8ScaleCols);
-    default:
-      return 0;
-  }
-}
-
-std::int64_t MatrixView::scale_bytes() const {
-  switch (format) {
-    case WeightFormat::kFp8Block:
-      return (rows + block_rows - 1) / block_rows * scale_cols() * 4;
-    case WeightFormat::kInt4Group:
-      return rows * scale_cols() * static_cast<std::int64_t>(dtype_bytes(scale_dtype));
-    case WeightFormat::kInt8Group:
-      return rows * scale_cols() * static_cast<std::int64_t>(sizeof(bf16));
-    default:
-      return 0;
-  }
-}
-
 MatrixView MatrixView::row_slice(std::int64_t begin, std::int64_t count) const {
   BALTORO_DCHECK(begin >= 0 && count >= 0 && begin + count <= rows, "row slice out of range");
   MatrixView slice = *this;

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "baltoro/tensor/dtype.h"
+#include "baltoro/tensor/int8_layout.h"
 
 namespace baltoro::tensor {
 
@@ -36,6 +37,7 @@ struct MatrixView {
   std::int32_t block_rows = 0;       // kFp8Block
   std::int32_t block_cols = 0;
 
+  // Inline, all four: kernels ask beside their inner loops, where a call costs them every register.
   std::int64_t row_bytes() const;  // bytes of `data` a row takes
   std::int64_t data_bytes() const { return rows * row_bytes(); }
   std::int64_t scale_cols() const;  // scales a row (groups) or a row of blocks (kFp8Block); 0 for the others
@@ -45,6 +47,49 @@ struct MatrixView {
   MatrixView row_slice(std::int64_t begin, std::int64_t count) const;
   std::int64_t scale_row_offset = 0;  // kFp8Block: row r's block is (r + scale_row_offset) / block_rows
 };
+
+inline std::int64_t MatrixView::row_bytes() const {
+  switch (format) {
+    case WeightFormat::kF32:
+      return cols * 4;
+    case WeightFormat::kBF16:
+    case WeightFormat::kF16:
+      return cols * 2;
+    case WeightFormat::kFp8Block:
+      return cols;
+    case WeightFormat::kInt4Group:
+      return cols / 2;
+    case WeightFormat::kInt8Group:
+      return int8_chunks(cols) * kInt8Chunk;
+  }
+  return 0;
+}
+
+inline std::int64_t MatrixView::scale_cols() const {
+  switch (format) {
+    case WeightFormat::kFp8Block:
+      return (cols + block_cols - 1) / block_cols;
+    case WeightFormat::kInt4Group:
+      return cols / group;
+    case WeightFormat::kInt8Group:
+      return int8_chunks(cols) * (kInt8Chunk / kInt8ScaleCols);
+    default:
+      return 0;
+  }
+}
+
+inline std::int64_t MatrixView::scale_bytes() const {
+  switch (format) {
+    case WeightFormat::kFp8Block:
+      return (rows + block_rows - 1) / block_rows * scale_cols() * 4;
+    case WeightFormat::kInt4Group:
+      return rows * scale_cols() * static_cast<std::int64_t>(dtype_bytes(scale_dtype));
+    case WeightFormat::kInt8Group:
+      return rows * scale_cols() * static_cast<std::int64_t>(sizeof(bf16));
+    default:
+      return 0;
+  }
+}
 
 // W[row, col] in f32, unrounded: the slow truth that every kernel is tested against.
 float matrix_element(const MatrixView& w, std::int64_t row, std::int64_t col);
