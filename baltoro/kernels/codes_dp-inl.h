@@ -26,12 +26,6 @@ constexpr int kBlock = 512;
 [[gnu::always_inline]] inline Pairs load_pairs(const void* p, std::int64_t n) {
   return _mm512_maskz_loadu_epi16(static_cast<__mmask32>((std::uint64_t{1} << clamp(n, 32)) - 1), p);
 }
-// The first n of 64 bytes, the rest zero.
-[[gnu::always_inline]] inline __m512i load_bytes(const std::byte* p, std::int64_t n) {
-  if (n >= 64) return _mm512_loadu_si512(p);
-  return _mm512_maskz_loadu_epi8(static_cast<__mmask64>((std::uint64_t{1} << clamp(n, 64)) - 1), p);
-}
-
 // Scales of a row: the 16-bit ones as stored, or widened to one f32 for each 32 columns.
 struct RowScales {
   const std::byte* stored = nullptr;

@@ -24,11 +24,7 @@ struct Int8CodesOfInt4 {
   // The first `bytes` of a chunk, the rest zero.
   [[gnu::always_inline]] static void load_some(const std::byte* codes, int, std::int64_t bytes, I (&q)[4]) {
     I packed[4];
-    for (int k = 0; k < 4; ++k) {
-      const std::int64_t some = bytes - k * 64;
-      const std::uint64_t mask = some >= 64 ? ~std::uint64_t{0} : some > 0 ? (std::uint64_t{1} << some) - 1 : 0;
-      packed[k] = _mm512_maskz_loadu_epi8(static_cast<__mmask64>(mask), codes + k * 64);
-    }
+    for (int k = 0; k < 4; ++k) packed[k] = load_bytes(codes + k * 64, bytes - k * 64);
     transpose_words(packed, q);
   }
   template <int K>

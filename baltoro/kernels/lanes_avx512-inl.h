@@ -1,5 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Transpositions and sums over the lanes of several vectors of 16 dwords. A "quad" is one of the four 128-bit parts.
+// Transpositions and sums over the lanes of several vectors of 16 dwords, and loads of short ends. A "quad" is one of
+// the four 128-bit parts.
+
+// The first n of 64 bytes, the rest zero; nothing is read for n <= 0.
+[[gnu::always_inline]] inline __m512i load_bytes(const std::byte* p, std::int64_t n) {
+  if (n >= 64) return _mm512_loadu_si512(p);
+  return _mm512_maskz_loadu_epi8(static_cast<__mmask64>(n > 0 ? (std::uint64_t{1} << n) - 1 : 0), p);
+}
 
 // to[j], quad q, dword i = from[i], quad q, dword j.
 [[gnu::always_inline]] inline void transpose_dwords(const __m512i (&from)[4], __m512i (&to)[4]) {

@@ -13,14 +13,26 @@ struct PlainRows {  // formats without scales
   }
 };
 struct F8Rows {  // kFp8Block with block_cols % 32 == 0
-  const MatrixView* w;
+  const std::byte* data;
+  const std::byte* scale;
+  std::int64_t cols, scale_cols;
+  std::uint32_t first_row, block_rows, block_cols;  // 32 bits divide faster
+  explicit F8Rows(const MatrixView& w)
+      : data(w.data),
+        scale(w.scale),
+        cols(w.cols),
+        scale_cols(w.scale_cols()),
+        first_row(static_cast<std::uint32_t>(w.scale_row_offset)),
+        block_rows(static_cast<std::uint32_t>(w.block_rows)),
+        block_cols(static_cast<std::uint32_t>(w.block_cols)) {}
   F load(std::int64_t r, std::int64_t c, std::int64_t columns) const {
-    const std::byte* code = w->data + r * w->cols + c;
+    const std::byte* code = data + r * cols + c;
     const F value = columns == kLanes ? load_f8(code) : load_f8(Ragged(code, columns).data);
-    const std::int64_t block = (r + w->scale_row_offset) / w->block_rows * w->scale_cols() + c / w->block_cols;
-    float scale = 0;
-    __builtin_memcpy(&scale, w->scale + block * 4, 4);
-    return mul(value, set1(scale));
+    const std::int64_t block = (static_cast<std::uint32_t>(r) + first_row) / block_rows * scale_cols +
+                               static_cast<std::uint32_t>(c) / block_cols;
+    float one = 0;
+    __builtin_memcpy(&one, scale + block * 4, 4);
+    return mul(value, set1(one));
   }
 };
 struct SlowRows {  // any weight
@@ -93,7 +105,7 @@ void linear_transposed(const MatrixView& w, const LinearArgs<X>& args, std::byte
     case WeightFormat::kF16:
       return transposed_rows(PlainRows<RowF16>{w.data, w.row_bytes()}, w, args);
     case WeightFormat::kFp8Block:
-      if (has_regular_scales(w)) return transposed_rows(F8Rows{&w}, w, args);
+      if (has_regular_scales(w)) return transposed_rows(F8Rows(w), w, args);
       [[fallthrough]];
     case WeightFormat::kInt4Group:
     case WeightFormat::kInt8Group:

@@ -18,10 +18,13 @@ consteval PairOrder make_pair_order() {
 }
 constexpr PairOrder kPairOrder = make_pair_order();
 
-// (first's element i, second's element i), i < 32.
+// (first's element i, second's element i), of the lower (half 0) or upper 16 columns.
+[[gnu::always_inline]] inline F interleave(Pairs first, Pairs second, int half) {
+  const Pairs order = _mm512_load_si512(kPairOrder.index + half * 32);
+  return _mm512_castsi512_ps(_mm512_permutex2var_epi16(first, order, second));
+}
 [[gnu::always_inline]] inline void store_pairs(Pairs first, Pairs second, float* to) {
-  _mm512_storeu_si512(to, _mm512_permutex2var_epi16(first, _mm512_load_si512(kPairOrder.index), second));
-  _mm512_storeu_si512(to + kLanes, _mm512_permutex2var_epi16(first, _mm512_load_si512(kPairOrder.index + 32), second));
+  for (int half = 0; half < 2; ++half) store(to + half * kLanes, interleave(first, second, half));
 }
 
 // Most rows of a weight that linear_transposed interleaves, 32 columns at a time, on the stack.
@@ -54,8 +57,11 @@ void transposed_tile(const float* slice, std::int64_t rows, std::int64_t c, std:
   }
 }
 
-// A block of some rows and up to kFewColumns columns of a weight, met by tokens [token, token + P).
+// Tokens of a call for which interleaving once for all does not pay; of them, those whose sums find room in registers;
+// rows and columns that stay in the first cache while all tokens pass.
 constexpr std::int64_t kFewTokens = 16, kFewAtOnce = 8, kFewRows = 8, kFewColumns = 512;
+
+// So many rows and columns of a weight, or fewer, for P tokens.
 struct FewRows {
   const std::byte* w = nullptr;
   std::int64_t row_bytes = 0;
@@ -97,8 +103,7 @@ template <int P, int S>
       const Pairs second = whole ? load_pairs(from + block.row_bytes) : load_pairs(from + block.row_bytes, columns);
 #pragma GCC unroll 2
       for (int v = 0; v < 2; ++v) {
-        const Pairs order = _mm512_load_si512(kPairOrder.index + v * 32);
-        const F lanes = _mm512_castsi512_ps(_mm512_permutex2var_epi16(first, order, second));
+        const F lanes = interleave(first, second, v);
 #pragma GCC unroll 8
         for (int i = 0; i < P; ++i) acc[i][s][v] = MultiplyPairs::multiply_add(acc[i][s][v], lanes, one[i]);
       }
@@ -128,8 +133,7 @@ template <int P>
   for (; c < block.columns; c += kStep) transposed_steps<P, 1>(block, x, c);
 }
 
-// Tokens for which interleaving once for all does not pay: a few rows from end to end, as memory likes it, which stay
-// in the first cache while all tokens pass, some at a time.
+// At most kFewTokens: a few rows from end to end, as memory likes it, meet all tokens, some at a time.
 inline void transposed_few(const MatrixView& w, const LinearArgs<bf16>& args) {
   using Rows = void (*)(const FewRows&);
   static constexpr Rows kRows[kFewAtOnce] = {transposed_rows<1>, transposed_rows<2>, transposed_rows<3>,
@@ -164,7 +168,7 @@ void transposed_pairs(const MatrixView& w, const LinearArgs<bf16>& args) {
   if (args.tokens == 0) return;
   if (args.tokens <= kFewTokens) return transposed_few(w, args);
   alignas(64) float slice[kTransposedRows / 2 * kStep];
-  const std::int64_t row_bytes = w.row_bytes();  // once: it is a call
+  const std::int64_t row_bytes = w.row_bytes();
   for (std::int64_t c = 0; c < w.cols; c += kStep) {
     const std::int64_t columns = w.cols - c < kStep ? w.cols - c : kStep;
     for (std::int64_t r = 0; r < w.rows; r += 2) {
