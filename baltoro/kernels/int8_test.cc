@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "baltoro/kernels/fenced_weight.h"
 #include "baltoro/kernels/kernels.h"
 #include "baltoro/kernels/random_weights.h"
 #include "baltoro/kernels/test_bounds.h"
@@ -101,7 +102,7 @@ TEST(Int8Scalar, IsWithinTheComputedBoundOfTheDescription) {
   for (const WeightKind& kind : kinds()) {
     for (const std::int64_t wanted : {1, 33, 200, 512, 513, 1100}) {
       const std::int64_t cols = fitting_cols(kind, wanted), rows = 5, tokens = 3;
-      const auto weight = random_weight(kind, rows, cols, rng);
+      const auto weight = fenced_weight(kind, rows, cols, rng);
       const Rows x(kernels(Isa::kScalar), random_values(tokens * cols, rng), tokens, cols);
       const auto y = whole(kernels(Isa::kScalar), weight.view, x, tokens);
       const double roundings = 4 + static_cast<double>(cols / 512 + 1) + 4;
@@ -162,7 +163,7 @@ TEST_P(Int8Test, EveryElementOfEveryCallHasTheBitsOfScalar) {
   for (const WeightKind& kind : kinds()) {
     for (const auto& [weight_rows, wanted] : shapes) {
       constexpr std::int64_t kTokens = 55;
-      const auto weight = random_weight(kind, weight_rows, fitting_cols(kind, wanted), rng);
+      const auto weight = fenced_weight(kind, weight_rows, fitting_cols(kind, wanted), rng);
       const MatrixView& w = weight.view;
       const Rows x(table(), random_values(kTokens * w.cols, rng), kTokens, w.cols);
       const auto expected = whole(kernels(Isa::kScalar), w, x, kTokens);
@@ -206,7 +207,7 @@ TEST_P(Int8Test, WideRowsAndManyTokensHaveTheBitsOfScalar) {
                                     {3, 7168, 57}, {18, 544, 127}, {35, 544, 130}};
   for (const WeightFormat format : {WeightFormat::kInt4Group, WeightFormat::kInt8Group}) {
     for (const auto& [rows, cols, tokens] : shapes) {
-      const auto weight = random_weight({.format = format}, rows, cols, rng);
+      const auto weight = fenced_weight({.format = format}, rows, cols, rng);
       const Rows x(table(), random_values(tokens * cols, rng), tokens, cols);
       EXPECT_TRUE(
           same_bits(whole(table(), weight.view, x, tokens), whole(kernels(Isa::kScalar), weight.view, x, tokens)))
@@ -250,7 +251,7 @@ TEST_P(Int8Test, TheLargestCodesAreSummedExactly) {
 
 TEST_P(Int8Test, OnlyTheTokenWithANaNOrAnInfinityIsLost) {
   for (const WeightFormat format : {WeightFormat::kInt4Group, WeightFormat::kInt8Group}) {
-    const auto weight = random_weight({.format = format}, 9, 544, rng);
+    const auto weight = fenced_weight({.format = format}, 9, 544, rng);
     auto values = random_values(3 * 544, rng);
     const Rows good(table(), values, 3, 544);
     values[544 + 540] = std::numeric_limits<float>::infinity();
@@ -268,7 +269,7 @@ TEST_P(Int8Test, OnlyTheTokenWithANaNOrAnInfinityIsLost) {
 
 TEST_P(Int8Test, ZeroActivationsGiveZero) {
   for (const WeightFormat format : {WeightFormat::kInt4Group, WeightFormat::kInt8Group}) {
-    const auto weight = random_weight({.format = format}, 9, 96, rng);
+    const auto weight = fenced_weight({.format = format}, 9, 96, rng);
     const Rows x(table(), std::vector<float>(96, 0.0f), 1, 96);
     for (const float value : whole(table(), weight.view, x, 1)) EXPECT_EQ(value, 0.0f);
   }

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "baltoro/kernels/fenced_weight.h"
 #include "baltoro/kernels/kernels.h"
 #include "baltoro/kernels/random_weights.h"
 #include "baltoro/kernels/test_bounds.h"
@@ -163,14 +164,14 @@ TEST_P(LinearTest, WithinTheComputedBound) {
   const std::int64_t shapes[][3] = {{1, 1, 1},   {3, 2, 5},   {1, 7, 31},   {2, 9, 32},    {5, 8, 33},  {17, 13, 47},
                                     {4, 66, 64}, {6, 70, 96}, {16, 5, 257}, {1, 17, 1024}, {8, 3, 515}, {7, 129, 288}};
   for (const auto& [tokens, rows, wanted] : shapes) {
-    const auto weight = random_weight(kind(), rows, fitting_cols(kind(), wanted), rng);
+    const auto weight = fenced_weight(kind(), rows, fitting_cols(kind(), wanted), rng);
     worst_bf16 = std::max(worst_bf16, worst_ratio<bf16>(table(), weight.view, tokens, rng));
     worst_f32 = std::max(worst_f32, worst_ratio<float>(table(), weight.view, tokens, rng));
   }
   for (int trial = 0; trial < 40; ++trial) {
     const std::int64_t rows = 1 + random_below(rng, 40);
     const std::int64_t tokens = 1 + random_below(rng, trial % 8 == 0 ? 70 : 17);
-    const auto weight = random_weight(kind(), rows, fitting_cols(kind(), 1 + random_below(rng, 200)), rng);
+    const auto weight = fenced_weight(kind(), rows, fitting_cols(kind(), 1 + random_below(rng, 200)), rng);
     worst_bf16 = std::max(worst_bf16, worst_ratio<bf16>(table(), weight.view, tokens, rng));
     worst_f32 = std::max(worst_f32, worst_ratio<float>(table(), weight.view, tokens, rng));
   }
@@ -235,7 +236,7 @@ TEST_P(LinearTest, EveryElementHasTheSameBitsInEveryCall) {
   const std::int64_t shapes[][3] = {{67, 1, 64},    {67, 37, 160},   {67, 71, 333}, {67, 130, 96},
                                     {67, 20, 1111}, {97, 101, 1111}, {131, 6, 2048}};
   for (const auto& [tokens, rows, wanted] : shapes) {
-    const auto weight = random_weight(kind(), rows, fitting_cols(kind(), wanted), rng);
+    const auto weight = fenced_weight(kind(), rows, fitting_cols(kind(), wanted), rng);
     check_invariance<bf16>(table(), weight.view, tokens, rng);
     check_invariance<float>(table(), weight.view, tokens, rng);
   }
@@ -278,7 +279,7 @@ TEST_P(LinearTest, TransposedWithinTheComputedBoundAndInvariant) {
                                     {1, 128, 512}, {4, 40, 517}, {19, 128, 96}, {3, 300, 64},
                                     {6, 24, 544},  {8, 18, 64},  {12, 128, 96}, {16, 20, 600}};
   for (const auto& [tokens, rows, wanted] : shapes) {
-    const auto weight = random_weight(kind(), rows + 3, fitting_cols(kind(), wanted), rng);
+    const auto weight = fenced_weight(kind(), rows + 3, fitting_cols(kind(), wanted), rng);
     const MatrixView slice = weight.view.row_slice(3, rows);
     worst = std::max(worst, worst_transposed_ratio<bf16>(table(), slice, tokens, rng));
     worst = std::max(worst, worst_transposed_ratio<float>(table(), slice, tokens, rng));
@@ -289,7 +290,7 @@ TEST_P(LinearTest, TransposedWithinTheComputedBoundAndInvariant) {
 
 TEST_P(LinearTest, CopyRowIsExact) {
   for (const std::int64_t wanted : {1, 31, 64, 300}) {
-    const auto weight = random_weight(kind(), 6, fitting_cols(kind(), wanted), rng);
+    const auto weight = fenced_weight(kind(), 6, fitting_cols(kind(), wanted), rng);
     const MatrixView slice = weight.view.row_slice(1, 5);
     std::vector<float> y(static_cast<std::size_t>(slice.cols));
     for (std::int64_t r = 0; r < slice.rows; ++r) {
@@ -352,7 +353,7 @@ TEST_P(IsaTest, ChunksOfTokensChangeNothing) {
   constexpr std::int64_t kCols = 44032;
   const auto x = random_x<bf16>(kTokens * kCols, rng);
   for (const WeightFormat format : {WeightFormat::kBF16, WeightFormat::kInt4Group, WeightFormat::kFp8Block}) {
-    const auto weight = random_weight({.format = format}, 3, kCols, rng);
+    const auto weight = fenced_weight({.format = format}, 3, kCols, rng);
     std::vector<float> whole(kTokens * 3);
     LinearArgs<bf16> args{.x = x.data(), .ldx = kCols, .y = whole.data(), .ldy = 3, .tokens = kTokens};
     call<bf16>(kernels(GetParam()), weight.view, args, 0, 3);
@@ -368,7 +369,7 @@ TEST_P(IsaTest, ChunksOfTokensChangeNothing) {
 // Activations that VDPBF16PS takes for zero cost no more than their own size.
 TEST_P(IsaTest, DenormalActivationsStayWithinTheFlushBound) {
   std::mt19937_64 rng(5);
-  const auto weight = random_weight({.format = WeightFormat::kBF16}, 3, 100, rng);
+  const auto weight = fenced_weight({.format = WeightFormat::kBF16}, 3, 100, rng);
   std::vector<bf16> x(100);
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<bf16>(i % 2 == 0 ? 0x0001 + i : 0x8040);
   std::vector<float> y(3);
@@ -403,7 +404,7 @@ TEST_P(IsaTest, Int4ProductsAreNotRoundedToBf16) {
 
 TEST_P(IsaTest, NoTokensOrNoRowsWriteNothing) {
   std::mt19937_64 rng(6);
-  const auto weight = random_weight({.format = WeightFormat::kInt4Group}, 4, 64, rng);
+  const auto weight = fenced_weight({.format = WeightFormat::kInt4Group}, 4, 64, rng);
   const std::vector<bf16> x(64);
   float y = 3;
   call<bf16>(kernels(GetParam()), weight.view, {.x = x.data(), .ldx = 64, .y = &y, .ldy = 4, .tokens = 0}, 0, 4);
