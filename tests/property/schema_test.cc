@@ -349,7 +349,7 @@ void try_schema(const std::shared_ptr<GrammarVocabulary>& vocabulary, std::mt199
   if (!(*graph)->loosened.empty()) return;  // no value, or bounds that leave nothing
   ++counts.schemas;
   const GrammarMatcher matcher(vocabulary, *graph);
-  for (int i = 0; i < 6; ++i) {
+  for (std::int64_t i = 0; i < 6; ++i) {
     const std::int64_t budget = matcher.cost() + (i % 2 == 0 ? i : 20 * i);
     const std::string text = sample(*vocabulary, matcher, rng, budget, 0.2,
                                     [&](const std::string& before, const auto& at, std::int64_t left) {
