@@ -91,6 +91,7 @@ namespace {
 #include "baltoro/kernels/linear_dp_calls-inl.h"
 #include "baltoro/kernels/product-inl.h"
 #include "baltoro/kernels/product_dp-inl.h"
+#include "baltoro/kernels/product_int8_dp-inl.h"
 #include "baltoro/kernels/attend-inl.h"
 #include "baltoro/kernels/attend_stages-inl.h"
 #include "baltoro/kernels/attend_dp-inl.h"
@@ -115,6 +116,7 @@ void linear_transposed_bf16(const MatrixView& w, const LinearArgs<bf16>& args, s
   if (w.format == WeightFormat::kBF16 && w.rows % 2 == 0 && w.rows <= kTransposedRows) {
     return transposed_pairs(w, args);
   }
+  if (w.format == WeightFormat::kInt8RowGroup) return transposed_int8(w, args, scratch);
   avx512_kernels().linear_transposed_bf16(w, args, scratch);  // in f32
 }
 

@@ -115,7 +115,8 @@ struct Kernels {
   // scratch: linear_int8_scratch_bytes bytes, 64-byte aligned.
   void (*linear_int8)(const tensor::MatrixView& w, const LinearArgs<std::byte>& args, std::int64_t row_begin,
                       std::int64_t row_end, std::byte* scratch) = nullptr;
-  // y[t, c] = sum_r x[t, r] W[r, c] for all columns (the absorption of w_uk). Rows in ascending order.
+  // y[t, c] = sum_r x[t, r] W[r, c] for all columns (the absorption of w_uk). Rows in ascending order; kInt8RowGroup of
+  // avx512_bf16: 32 rows, then their scale. scratch: linear_scratch_bytes() bytes, 64-byte aligned.
   void (*linear_transposed_bf16)(const tensor::MatrixView& w, const LinearArgs<bf16>& args,
                                  std::byte* scratch) = nullptr;
   void (*linear_transposed_f32)(const tensor::MatrixView& w, const LinearArgs<float>& args,

@@ -143,7 +143,8 @@ void linear(const MatrixView& w, const LinearArgs<X>& args, std::int64_t row_beg
     case WeightFormat::kInt4Group:
       return linear_rows<RowInt4>(w, args, row_begin, row_end, scratch);
     case WeightFormat::kInt8Group:
-      break;  // never reached: it has no regular scales
+    case WeightFormat::kInt8RowGroup:
+      break;  // never reached: they have no regular scales
   }
 }
 

@@ -35,6 +35,20 @@ struct F8Rows {  // kFp8Block with block_cols % 32 == 0
     return mul(value, set1(one));
   }
 };
+struct Int8Rows {  // kInt8RowGroup
+  static_assert(tensor::kInt8BlockCols % kLanes == 0);
+  const std::byte* data;
+  const std::byte* scale;
+  std::int64_t cols;  // padded, so that every vector is whole
+  F load(std::int64_t r, std::int64_t c, std::int64_t) const {
+    const std::int64_t group = r / tensor::kInt8GroupRows;
+    const std::byte* block =
+        data + group * tensor::kInt8GroupRows * cols + c / tensor::kInt8BlockCols * tensor::kInt8BlockBytes;
+    const std::int64_t place = tensor::int8_block_place(r % tensor::kInt8GroupRows, c % tensor::kInt8BlockCols);
+    const F code = load_byte_of_words(block + place / 4 * 4, static_cast<int>(place % 4));
+    return mul(sub(code, set1(128)), load_bf16(scale + (group * cols + c) * 2));
+  }
+};
 struct SlowRows {  // any weight
   const MatrixView* w;
   F load(std::int64_t r, std::int64_t c, std::int64_t columns) const {
@@ -110,5 +124,7 @@ void linear_transposed(const MatrixView& w, const LinearArgs<X>& args, std::byte
     case WeightFormat::kInt4Group:
     case WeightFormat::kInt8Group:
       return transposed_rows(SlowRows{&w}, w, args);
+    case WeightFormat::kInt8RowGroup:
+      return transposed_rows(Int8Rows{w.data, w.scale, w.row_bytes()}, w, args);
   }
 }

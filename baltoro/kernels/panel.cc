@@ -42,7 +42,8 @@ bool has_regular_scales(const MatrixView& w) {
     case WeightFormat::kInt4Group:
       return w.group % kScaleCols == 0;
     case WeightFormat::kInt8Group:
-      return false;  // its columns are in another order
+    case WeightFormat::kInt8RowGroup:
+      return false;  // their elements are in another order
     default:
       return true;
   }

@@ -34,6 +34,11 @@ constexpr int kTileTokens =
 [[gnu::always_inline]] inline __m256 halves_sum(F v) { return v; }
 [[gnu::always_inline]] inline __m256 halves_max(F v) { return v; }
 
+// Byte i of each of kLanes words, unsigned.
+[[gnu::always_inline]] inline F load_byte_of_words(const void* p, int i) {
+  const __m256i bytes = _mm256_srl_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p)), _mm_cvtsi32_si128(i * 8));
+  return _mm256_cvtepi32_ps(_mm256_and_si256(bytes, _mm256_set1_epi32(255)));
+}
 [[gnu::always_inline]] inline F load_bf16(const void* p) {
   const __m128i bits = _mm_loadu_si128(static_cast<const __m128i*>(p));
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));

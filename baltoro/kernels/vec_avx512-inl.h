@@ -30,6 +30,11 @@ constexpr int kTileTokens =
 [[gnu::always_inline]] inline __m256 halves_sum(F v) { return _mm256_add_ps(low_half(v), high_half(v)); }
 [[gnu::always_inline]] inline __m256 halves_max(F v) { return _mm256_max_ps(low_half(v), high_half(v)); }
 
+// Byte i of each of kLanes words, unsigned.
+[[gnu::always_inline]] inline F load_byte_of_words(const void* p, int i) {
+  const __m512i bytes = _mm512_srl_epi32(_mm512_loadu_si512(p), _mm_cvtsi32_si128(i * 8));
+  return _mm512_cvtepi32_ps(_mm512_and_si512(bytes, _mm512_set1_epi32(255)));
+}
 [[gnu::always_inline]] inline F load_bf16(const void* p) {
   const __m256i bits = _mm256_loadu_si256(static_cast<const __m256i*>(p));
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));

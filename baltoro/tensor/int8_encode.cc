@@ -16,30 +16,53 @@ constexpr float kSmallestScale = 0x1p-126f;
 // Rounds to the nearest even whole number, |x| < 2^22: below 2^24 the sum has no room for a fraction.
 float round_even(float x) { return (x + 0x1.8p23f) - 0x1.8p23f; }
 
-void encode_group(const float* x, std::int64_t count, float scale, std::uint8_t* q) {
-  const float inverse = scale > 0 ? 1 / scale : 0;
-  for (std::int64_t c = 0; c < kInt8ScaleCols; ++c) {
-    const float code = c < count ? std::clamp(round_even(x[c] * inverse), -127.0f, 127.0f) : 0.0f;
-    q[c] = static_cast<std::uint8_t>(static_cast<int>(code) + 128);
+bool all_finite(const float* x, std::int64_t count) {
+  return std::all_of(x, x + count, [](float value) { return std::isfinite(value); });
+}
+
+// 32 values that share a scale, those behind `count` zero: their stored codes and the scale.
+bf16 encode_group(const float* x, std::int64_t count, std::uint8_t* q) {
+  float highest = 0;
+  for (std::int64_t i = 0; i < count; ++i) highest = std::max(highest, std::fabs(x[i]));
+  bf16 bits = f32_to_bf16(highest / 127);
+  if (bf16_to_f32(bits) < kSmallestScale) bits = 0;
+  const float scale = bf16_to_f32(bits), inverse = scale > 0 ? 1 / scale : 0;
+  for (std::int64_t i = 0; i < kInt8ScaleCols; ++i) {
+    const float code = i < count ? std::clamp(round_even(x[i] * inverse), -127.0f, 127.0f) : 0.0f;
+    q[i] = static_cast<std::uint8_t>(static_cast<int>(code) + 128);
   }
+  return bits;
 }
 
 }  // namespace
 
 bool encode_int8_row(const float* x, std::int64_t cols, std::byte* data, std::byte* scale) {
-  if (!std::all_of(x, x + cols, [](float value) { return std::isfinite(value); })) return false;
+  if (!all_finite(x, cols)) return false;
   const std::int64_t groups = int8_chunks(cols) * (kInt8Chunk / kInt8ScaleCols);
   for (std::int64_t g = 0; g < groups; ++g) {
     const std::int64_t first = g * kInt8ScaleCols;
-    const std::int64_t count = std::clamp<std::int64_t>(cols - first, 0, kInt8ScaleCols);
-    float highest = 0;
-    for (std::int64_t c = 0; c < count; ++c) highest = std::max(highest, std::fabs(x[first + c]));
-    bf16 bits = f32_to_bf16(highest / 127);
-    if (bf16_to_f32(bits) < kSmallestScale) bits = 0;
-    std::memcpy(scale + g * 2, &bits, sizeof(bits));
     std::uint8_t q[kInt8ScaleCols];
-    encode_group(x + first, count, bf16_to_f32(bits), q);
+    const bf16 bits =
+        encode_group(x + std::min(first, cols), std::clamp<std::int64_t>(cols - first, 0, kInt8ScaleCols), q);
+    std::memcpy(scale + g * 2, &bits, sizeof(bits));
     for (std::int64_t c = 0; c < kInt8ScaleCols; ++c) data[int8_place(first + c)] = static_cast<std::byte>(q[c]);
+  }
+  return true;
+}
+
+bool encode_int8_row_group(const float* x, std::int64_t cols, std::byte* data, std::byte* scale) {
+  if (!all_finite(x, kInt8GroupRows * cols)) return false;
+  for (std::int64_t c = 0; c < int8_padded_cols(cols); ++c) {
+    float column[kInt8GroupRows];
+    const std::int64_t count = c < cols ? kInt8GroupRows : 0;
+    for (std::int64_t r = 0; r < count; ++r) column[r] = x[r * cols + c];
+    std::uint8_t q[kInt8GroupRows];
+    const bf16 bits = encode_group(column, count, q);
+    std::memcpy(scale + c * 2, &bits, sizeof(bits));
+    std::byte* block = data + c / kInt8BlockCols * kInt8BlockBytes;
+    for (std::int64_t r = 0; r < kInt8GroupRows; ++r) {
+      block[int8_block_place(r, c % kInt8BlockCols)] = static_cast<std::byte>(q[r]);
+    }
   }
   return true;
 }

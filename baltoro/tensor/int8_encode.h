@@ -12,7 +12,11 @@ namespace baltoro::tensor {
 // False, and nothing written, when a value is not finite.
 [[nodiscard]] bool encode_int8_row(const float* x, std::int64_t cols, std::byte* data, std::byte* scale);
 
-// The same row back, x [cols].
+// 32 rows of a kInt8RowGroup weight: the same for 32 rows of each column. x [32, cols]; data and scale as MatrixView
+// says of 32 rows.
+[[nodiscard]] bool encode_int8_row_group(const float* x, std::int64_t cols, std::byte* data, std::byte* scale);
+
+// A row of encode_int8_row back, x [cols].
 void decode_int8_row(const std::byte* data, const std::byte* scale, std::int64_t cols, float* x);
 
 }  // namespace baltoro::tensor

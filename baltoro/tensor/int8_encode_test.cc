@@ -39,6 +39,16 @@ TEST(Int8Layout, EveryColumnHasAByteOfItsOwn) {
   EXPECT_EQ(*places.rbegin(), 2 * kInt8Chunk - 1);
 }
 
+TEST(Int8Layout, EveryElementOfABlockHasAByteOfItsOwnBesideItsRowsNeighbour) {
+  std::set<std::int64_t> places;
+  for (std::int64_t r = 0; r < kInt8GroupRows; ++r) {
+    for (std::int64_t c = 0; c < kInt8BlockCols; ++c) places.insert(int8_block_place(r, c));
+    EXPECT_EQ(int8_block_place(r + (r % 2 == 0), 3) - int8_block_place(r - r % 2, 3), 2);
+  }
+  EXPECT_EQ(std::ssize(places), kInt8BlockBytes);
+  EXPECT_EQ(*places.rbegin(), kInt8BlockBytes - 1);
+}
+
 TEST(Int8Encode, AnElementIsWithinHalfAStepOfItsScale) {
   std::mt19937_64 rng(5);
   std::normal_distribution<float> normal;
@@ -91,6 +101,40 @@ TEST(Int8Encode, ZerosDenormalsAndWhatIsNotFinite) {
   const Encoded large(x);
   ASSERT_TRUE(large.ok);
   EXPECT_NEAR(matrix_element(large.view, 0, 129) / x[129], 1.0f, 0x1p-7f);
+}
+
+TEST(Int8Encode, ARowGroupHasItsScalesAlongTheRows) {
+  std::mt19937_64 rng(6);
+  std::normal_distribution<float> normal;
+  for (const std::int64_t cols : {1, 15, 16, 100}) {
+    MatrixView view{.format = WeightFormat::kInt8RowGroup, .rows = 64, .cols = cols};
+    std::vector<float> x(static_cast<std::size_t>(64 * cols));
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] = normal(rng) * std::ldexp(1.0f, static_cast<int>(i % 7));
+    std::vector<std::byte> data(static_cast<std::size_t>(view.data_bytes()));
+    std::vector<std::byte> scale(static_cast<std::size_t>(view.scale_bytes()));
+    view.data = data.data();
+    view.scale = scale.data();
+    for (std::int64_t group = 0; group < 2; ++group) {
+      ASSERT_TRUE(encode_int8_row_group(x.data() + group * 32 * cols, cols, data.data() + group * 32 * view.row_bytes(),
+                                        scale.data() + group * view.scale_bytes() / 2));
+    }
+    const MatrixView second = view.row_slice(32, 32);
+    for (std::int64_t r = 0; r < 64; ++r) {
+      for (std::int64_t c = 0; c < cols; ++c) {
+        float highest = 0;
+        for (std::int64_t i = r / 32 * 32; i < r / 32 * 32 + 32; ++i) {
+          highest = std::max(highest, std::fabs(x[static_cast<std::size_t>(i * cols + c)]));
+        }
+        const float value = matrix_element(view, r, c);
+        EXPECT_NEAR(value, x[static_cast<std::size_t>(r * cols + c)], highest / 127 * (0.5f + 0x1p-8f));
+        if (r >= 32) {
+          EXPECT_EQ(matrix_element(second, r - 32, c), value);
+        }
+      }
+    }
+    x.back() = std::numeric_limits<float>::infinity();
+    EXPECT_FALSE(encode_int8_row_group(x.data() + 32 * cols, cols, data.data(), scale.data()));
+  }
 }
 
 }  // namespace

@@ -29,4 +29,20 @@ constexpr std::int64_t int8_place(std::int64_t c) {
   return c / kInt8Chunk * kInt8Chunk + (vector * kInt8Lanes + lane) * 4 + in_lane % 8 / 2;
 }
 
+// A kInt8RowGroup weight, for x W: blocks of 32 rows by 16 columns, one after the other along the columns, then the
+// next 32 rows. A block is eight vectors of four rows of every column, whose even and odd bytes are pairs of
+// neighbours, as 16-bit products want them.
+inline constexpr std::int64_t kInt8GroupRows = 32;  // rows that share a column's scale
+inline constexpr std::int64_t kInt8BlockCols = 16;
+inline constexpr std::int64_t kInt8BlockBytes = kInt8GroupRows * kInt8BlockCols;
+
+constexpr std::int64_t int8_padded_cols(std::int64_t cols) {
+  return (cols + kInt8BlockCols - 1) / kInt8BlockCols * kInt8BlockCols;
+}
+
+// Byte of an element within its block, row < 32, col < 16.
+constexpr std::int64_t int8_block_place(std::int64_t row, std::int64_t col) {
+  return row / 4 * 64 + col * 4 + row % 2 * 2 + row % 4 / 2;
+}
+
 }  // namespace baltoro::tensor

@@ -43,6 +43,8 @@ const char* weight_format_name(WeightFormat format) {
       return "int4";
     case WeightFormat::kInt8Group:
       return "int8";
+    case WeightFormat::kInt8RowGroup:
+      return "int8_rows";
   }
   return "?";
 }
@@ -60,6 +62,9 @@ MatrixView MatrixView::row_slice(std::int64_t begin, std::int64_t count) const {
     slice.scale = scale + begin * scale_cols() * static_cast<std::int64_t>(dtype_bytes(scale_dtype));
   } else if (format == WeightFormat::kInt8Group) {
     slice.scale = scale + begin * scale_cols() * static_cast<std::int64_t>(sizeof(bf16));
+  } else if (format == WeightFormat::kInt8RowGroup) {
+    BALTORO_DCHECK(begin % kInt8GroupRows == 0 && count % kInt8GroupRows == 0, "whole groups of rows");
+    slice.scale = scale + begin / kInt8GroupRows * scale_cols() * static_cast<std::int64_t>(sizeof(bf16));
   }
   return slice;
 }
@@ -85,6 +90,13 @@ float matrix_element(const MatrixView& w, std::int64_t row, std::int64_t col) {
     case WeightFormat::kInt8Group: {
       const int q = load<std::uint8_t>(w.data, row * w.row_bytes() + int8_place(col)) - 128;
       return static_cast<float>(q) * bf16_to_f32(load<bf16>(w.scale, row * w.scale_cols() + col / kInt8ScaleCols));
+    }
+    case WeightFormat::kInt8RowGroup: {
+      const std::int64_t group = row / kInt8GroupRows;
+      const std::int64_t block = group * kInt8GroupRows * w.row_bytes() + col / kInt8BlockCols * kInt8BlockBytes;
+      const std::int64_t place = block + int8_block_place(row % kInt8GroupRows, col % kInt8BlockCols);
+      return static_cast<float>(load<std::uint8_t>(w.data, place) - 128) *
+             bf16_to_f32(load<bf16>(w.scale, group * w.scale_cols() + col));
     }
   }
   return 0;

@@ -9,7 +9,8 @@
 
 namespace baltoro::tensor {
 
-// How the elements of a linear weight are stored: as released, or (kInt8Group) as our own copy in memory.
+// How the elements of a linear weight are stored: as released, or (kInt8Group, kInt8RowGroup) as our own copy in
+// memory.
 enum class WeightFormat : std::uint8_t {
   kF32,
   kBF16,
@@ -20,6 +21,8 @@ enum class WeightFormat : std::uint8_t {
                // its group
   kInt8Group,  // bytes in the order of int8_layout.h, rows of whole chunks, stored = q + 128, |q| <= 127; BF16 scale
                // [rows, 16 * chunks]: W = q * scale of its 32 columns
+  kInt8RowGroup,  // the same by blocks of int8_layout.h, rows a multiple of 32; BF16 scale [rows / 32, padded cols]: W
+                  // = q * scale of its 32 rows, for x W
 };
 const char* weight_format_name(WeightFormat format);
 
@@ -38,12 +41,13 @@ struct MatrixView {
   std::int32_t block_cols = 0;
 
   // Inline, all four: kernels ask beside their inner loops, where a call costs them every register.
-  std::int64_t row_bytes() const;  // bytes of `data` a row takes
+  std::int64_t row_bytes() const;  // bytes of `data` a row takes (kInt8RowGroup: a 32nd of what 32 rows take)
   std::int64_t data_bytes() const { return rows * row_bytes(); }
-  std::int64_t scale_cols() const;  // scales a row (groups) or a row of blocks (kFp8Block); 0 for the others
+  std::int64_t scale_cols() const;  // scales a row (groups), a row of blocks (kFp8Block) or 32 rows; 0 for the others
   std::int64_t scale_bytes() const;
 
-  // Rows [begin, begin + count) as a view of their own. kFp8Block: see scale_row_offset.
+  // Rows [begin, begin + count) as a view of their own. kFp8Block: see scale_row_offset. kInt8RowGroup: both are
+  // multiples of 32.
   MatrixView row_slice(std::int64_t begin, std::int64_t count) const;
   std::int64_t scale_row_offset = 0;  // kFp8Block: row r's block is (r + scale_row_offset) / block_rows
 };
@@ -61,6 +65,8 @@ inline std::int64_t MatrixView::row_bytes() const {
       return cols / 2;
     case WeightFormat::kInt8Group:
       return int8_chunks(cols) * kInt8Chunk;
+    case WeightFormat::kInt8RowGroup:
+      return int8_padded_cols(cols);
   }
   return 0;
 }
@@ -73,6 +79,8 @@ inline std::int64_t MatrixView::scale_cols() const {
       return cols / group;
     case WeightFormat::kInt8Group:
       return int8_chunks(cols) * (kInt8Chunk / kInt8ScaleCols);
+    case WeightFormat::kInt8RowGroup:
+      return int8_padded_cols(cols);
     default:
       return 0;
   }
@@ -86,6 +94,8 @@ inline std::int64_t MatrixView::scale_bytes() const {
       return rows * scale_cols() * static_cast<std::int64_t>(dtype_bytes(scale_dtype));
     case WeightFormat::kInt8Group:
       return rows * scale_cols() * static_cast<std::int64_t>(sizeof(bf16));
+    case WeightFormat::kInt8RowGroup:
+      return rows / kInt8GroupRows * scale_cols() * static_cast<std::int64_t>(sizeof(bf16));
     default:
       return 0;
   }
