@@ -76,7 +76,7 @@ void lay_out_mla(const ModelConfig& c, const ActivationSizes& sizes, Cutter& cut
   a.q = cut.take<float>(token_heads * c.qk_head_dim());
   a.kv = cut.take<float>(tokens * c.kv_dim());
   a.q_latent = cut.take<std::byte>(token_heads * c.kv_dim() * element_bytes(sizes.math));
-  a.z = cut.take<std::byte>(token_heads * c.kv_lora_rank * element_bytes(sizes.math));
+  a.z = cut.take<std::byte>(token_heads * operand_row_bytes(sizes.math, c.kv_lora_rank));
   a.heads = cut.take<float>(token_heads * c.v_head_dim);
   a.attend_items =
       cut.take<AttendItem>(tokens * ((c.num_attention_heads + kernels::kAttendLanes - 1) / kernels::kAttendLanes));

@@ -63,7 +63,7 @@ struct Activations {
   float* q = nullptr;                  // [T, H, nope + rope]
   float* kv = nullptr;                 // [T, R + rope]
   std::byte* q_latent = nullptr;       // [T, H, R + rope] element: q_nope absorbed by w_uk, then q_pe
-  std::byte* z = nullptr;              // [T, H, R] element: the attended latents
+  std::byte* z = nullptr;              // [T, H, R] operand: the attended latents
   float* heads = nullptr;              // [T, H, v]
   AttendItem* attend_items = nullptr;  // [T * ceil(H / kAttendLanes)]
   std::vector<float*> attend_states;   // of parts that are worked on side by side

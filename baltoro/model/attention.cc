@@ -85,12 +85,13 @@ void attend_part(std::int64_t layer, const Queries& queries, const AttendItem& i
 void finish(const AttendItem& item, float* const* states, std::int64_t count, std::int64_t begin, std::int64_t end,
             const Context& c, int worker) {
   const std::int64_t rank = c.config.kv_lora_rank, queries = std::int64_t{item.tokens} * item.heads;
+  const std::int64_t row_bytes = operand_row_bytes(c.math, rank);
   float* rows = c.a.workers[static_cast<std::size_t>(worker)].rows;
   c.kernels.attend_fold(queries, rank, states, count, begin, end);
   c.kernels.attend_finish(queries, rank, states[0], begin, end, rows);
   for (std::int64_t i = begin; i < end; ++i) {
     const std::int64_t row = (item.query + i / item.heads) * c.config.num_attention_heads + item.head + i % item.heads;
-    round_row(c, rows + (i - begin) * rank, c.a.z + row * rank * c.operand_bytes(), rank);
+    round_columns(c, rows + (i - begin) * rank, c.a.z + row * row_bytes, 0, rank, rank);
   }
 }
 

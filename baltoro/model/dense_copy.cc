@@ -12,6 +12,7 @@
 #include "baltoro/base/progress.h"
 #include "baltoro/base/round_up.h"
 #include "baltoro/tensor/int8_encode.h"
+#include "baltoro/tensor/int8_layout.h"
 
 namespace baltoro::model {
 namespace {
@@ -22,59 +23,85 @@ using tensor::WeightFormat;
 constexpr std::int64_t kAlignment = 64;
 constexpr std::int64_t kRowGrain = 16;
 
+// What is copied: all rows of `from`, or `count` rows of every `stride`, the first at `begin`.
 struct DenseMatrix {
-  MatrixView* view;
+  MatrixView from;
+  std::int64_t begin = 0, count = 0, stride = 0;
+  MatrixView* to = nullptr;  // shape and format; encode() sets the bytes
   std::string name;
+
+  std::int64_t row(std::int64_t r) const { return r / count * stride + begin + r % count; }
 };
 
-void add_ffn(FfnWeights& ffn, const std::string& name, std::vector<DenseMatrix>& list) {
-  list.push_back({&ffn.gate, name + ".gate"});
-  list.push_back({&ffn.up, name + ".up"});
-  list.push_back({&ffn.down, name + ".down"});
+using DenseMatrices = std::vector<DenseMatrix>;
+
+bool is_small(const MatrixView& w) {
+  return w.format == WeightFormat::kFp8Block || w.format == WeightFormat::kInt4Group;
 }
 
-// What is to be copied, in the order of use.
-std::vector<DenseMatrix> dense_matrices(Weights& weights) {
-  std::vector<DenseMatrix> list;
+void add(MatrixView& w, std::string name, DenseMatrices& list) {
+  if (is_small(w)) return;
+  list.push_back({.from = w, .count = w.rows, .to = &w, .name = std::move(name)});
+  w = {.format = WeightFormat::kInt8Group, .rows = w.rows, .cols = w.cols};
+}
+
+void add_ffn(FfnWeights& ffn, const std::string& name, DenseMatrices& list) {
+  add(ffn.gate, name + ".gate", list);
+  add(ffn.up, name + ".up", list);
+  add(ffn.down, name + ".down", list);
+}
+
+void add_kv_b(MlaWeights& mla, const ModelConfig& config, const std::string& name, DenseMatrices& list) {
+  const std::int64_t nope = config.qk_nope_head_dim, v = config.v_head_dim, heads = config.num_attention_heads;
+  if (is_small(mla.kv_b) || nope % tensor::kInt8GroupRows != 0) return;
+  KvBCopy& copy = mla.kv_b_copy.emplace();
+  copy.w_uk = {.format = WeightFormat::kInt8RowGroup, .rows = heads * nope, .cols = mla.kv_b.cols};
+  copy.w_uv = {.format = WeightFormat::kInt8Group, .rows = heads * v, .cols = mla.kv_b.cols};
+  list.push_back({.from = mla.kv_b, .count = nope, .stride = nope + v, .to = &copy.w_uk, .name = name});
+  list.push_back({.from = mla.kv_b, .begin = nope, .count = v, .stride = nope + v, .to = &copy.w_uv, .name = name});
+}
+
+// What is to be copied, in the order of use; the views of `weights` become those of the copy, without data.
+DenseMatrices dense_matrices(Weights& weights) {
+  DenseMatrices list;
   for (std::size_t l = 0; l < weights.layers.size(); ++l) {
     LayerWeights& layer = weights.layers[l];
     const std::string name = fmt::format("layer {}", l);
-    if (layer.attention.q_a) list.push_back({&*layer.attention.q_a, name + " q_a"});
-    list.push_back({&layer.attention.q_b, name + " q_b"});
-    list.push_back({&layer.attention.o, name + " o"});
+    if (layer.attention.q_a) add(*layer.attention.q_a, name + " q_a", list);
+    add(layer.attention.q_b, name + " q_b", list);
+    add_kv_b(layer.attention, weights.config, name + " kv_b", list);
+    add(layer.attention.o, name + " o", list);
     if (layer.dense) add_ffn(*layer.dense, name + " dense", list);
     if (layer.moe && layer.moe->shared) add_ffn(*layer.moe->shared, name + " shared", list);
   }
-  list.push_back({&weights.lm_head, "lm_head"});
-  std::erase_if(list, [](const DenseMatrix& m) {
-    const WeightFormat format = m.view->format;
-    return format == WeightFormat::kFp8Block || format == WeightFormat::kInt4Group;
-  });
+  add(weights.lm_head, "lm_head", list);
   return list;
-}
-
-MatrixView int8_view(const MatrixView& w) {
-  return {.format = WeightFormat::kInt8Group, .rows = w.rows, .cols = w.cols};
 }
 
 std::int64_t aligned(std::int64_t bytes) { return round_up(bytes, kAlignment); }
 std::int64_t copy_bytes(const MatrixView& w) { return aligned(w.data_bytes()) + aligned(w.scale_bytes()); }
 
-// Encodes rows of `from` into the memory of `to`; the first row that is not finite, or -1.
-std::int64_t encode(const MatrixView& from, const MatrixView& to, std::byte* data, std::byte* scale,
+// Encodes m into the memory of `view`. The first row, or row of a group, that is not finite, or -1.
+std::int64_t encode(const DenseMatrix& m, const MatrixView& view, std::byte* data, std::byte* scale,
                     const kernels::Kernels& kernels, ThreadPool& pool, std::vector<std::vector<float>>& rows) {
+  const bool by_groups = view.format == WeightFormat::kInt8RowGroup;
+  const std::int64_t group = by_groups ? tensor::kInt8GroupRows : 1;
+  const std::int64_t data_bytes = group * view.row_bytes(), scale_bytes = view.scale_bytes() * group / view.rows;
   std::atomic<std::int64_t> bad = -1;
-  pool.parallel_for(from.rows, kRowGrain, [&](std::int64_t begin, std::int64_t end, int worker) {
-    auto& row = rows[static_cast<std::size_t>(worker)];
-    row.resize(static_cast<std::size_t>(from.cols));
-    for (std::int64_t r = begin; r < end; ++r) {
-      kernels.copy_row(from, r, row.data());
-      if (!tensor::encode_int8_row(row.data(), from.cols, data + r * to.row_bytes(),
-                                   scale + r * to.scale_cols() * static_cast<std::int64_t>(sizeof(tensor::bf16)))) {
-        bad = r;
-      }
-    }
-  });
+  pool.parallel_for(view.rows / group, round_up(kRowGrain, group) / group,
+                    [&](std::int64_t begin, std::int64_t end, int worker) {
+                      auto& values = rows[static_cast<std::size_t>(worker)];
+                      values.resize(static_cast<std::size_t>(group * view.cols));
+                      for (std::int64_t g = begin; g < end; ++g) {
+                        for (std::int64_t r = 0; r < group; ++r) {
+                          kernels.copy_row(m.from, m.row(g * group + r), values.data() + r * view.cols);
+                        }
+                        const auto put = by_groups ? tensor::encode_int8_row_group : tensor::encode_int8_row;
+                        if (!put(values.data(), view.cols, data + g * data_bytes, scale + g * scale_bytes)) {
+                          bad = m.row(g * group);
+                        }
+                      }
+                    });
   return bad;
 }
 
@@ -82,14 +109,14 @@ std::int64_t encode(const MatrixView& from, const MatrixView& to, std::byte* dat
 
 Weights dense_int8_shape(const Weights& weights) {
   Weights shape = weights;
-  for (const DenseMatrix& m : dense_matrices(shape)) *m.view = int8_view(*m.view);
+  dense_matrices(shape);
   return shape;
 }
 
 std::int64_t dense_int8_bytes(const Weights& weights) {
   Weights shape = weights;
   std::int64_t bytes = 0;
-  for (const DenseMatrix& m : dense_matrices(shape)) bytes += copy_bytes(int8_view(*m.view));
+  for (const DenseMatrix& m : dense_matrices(shape)) bytes += copy_bytes(*m.to);
   return bytes;
 }
 
@@ -104,18 +131,16 @@ Result<std::shared_ptr<const Weights>> make_dense_int8(const Weights& weights, c
   std::vector<std::vector<float>> rows(static_cast<std::size_t>(pool.size()));
   std::byte* next = memory->data();
   for (const DenseMatrix& m : dense_matrices(*result)) {
-    MatrixView view = int8_view(*m.view);
-    std::byte* scale = next + aligned(view.data_bytes());
-    const std::int64_t bad = encode(*m.view, view, next, scale, kernels, pool, rows);
+    std::byte* scale = next + aligned(m.to->data_bytes());
+    const std::int64_t bad = encode(m, *m.to, next, scale, kernels, pool, rows);
     if (bad >= 0) {
       return Error{Errc::kCorrupt,
                    fmt::format("[dense int8] finite weights needed, {} row {} has others", m.name, bad)};
     }
-    view.data = next;
-    view.scale = scale;
-    next += copy_bytes(view);
-    *m.view = view;
-    progress.add(static_cast<std::uint64_t>(copy_bytes(view)));
+    m.to->data = next;
+    m.to->scale = scale;
+    next += copy_bytes(*m.to);
+    progress.add(static_cast<std::uint64_t>(copy_bytes(*m.to)));
   }
   result->copy = std::move(memory);
   return std::shared_ptr<const Weights>(std::move(result));

@@ -11,11 +11,13 @@
 
 namespace baltoro::model {
 
-// `--dense int8`: the linears that every token uses (q and o of attention, dense and shared FFNs, lm_head), copied into
-// memory with 8 bits an element (tensor::WeightFormat::kInt8Group). Routed experts, router, kv_a, kv_b, embedding and
-// norms stay the checkpoint's, and so do FP8 and INT4, which take no more bits. kv_a: 1 % of the bytes and the largest
-// part of the deviation (docs/log.md), as all heads read its result. A row takes whole chunks of 512 columns, so a
-// model with fewer gains nothing.
+// `--dense int8`: the linears that every token uses (q, kv_b and o of attention, dense and shared FFNs, lm_head),
+// copied into memory with 8 bits an element (tensor::WeightFormat::kInt8Group). Routed experts, router, kv_a, embedding
+// and norms stay the checkpoint's, and so do FP8 and INT4, which take no more bits. kv_a: 1 % of the bytes and the
+// largest part of the deviation (docs/log.md), as all heads read its result. A row takes whole chunks of 512 columns,
+// so a model with fewer gains nothing. Absorbed queries sum over the rows of kv_b: that half of it has its groups along
+// them (kInt8RowGroup; with a nope that is no multiple of 32 kv_b stays too). It meets queries that are not rounded to
+// 8 bits in `fast` either, which would cost half as much again of deviation.
 
 // The weights with the views that the copy will have, their data missing: what the memory plan counts.
 Weights dense_int8_shape(const Weights& weights);

@@ -74,11 +74,13 @@ void project_queries(const MlaWeights& w, const Queries& queries, const Context&
   });
 }
 
-// w_uk (first) and w_uv (second) of one head: views into kv_b.
+// w_uk (first) and w_uv (second) of one head: views into kv_b or its copy.
 tensor::MatrixView w_uk(const MlaWeights& w, const ModelConfig& config, std::int64_t head) {
+  if (w.kv_b_copy) return w.kv_b_copy->w_uk.row_slice(head * config.qk_nope_head_dim, config.qk_nope_head_dim);
   return w.kv_b.row_slice(head * (config.qk_nope_head_dim + config.v_head_dim), config.qk_nope_head_dim);
 }
 tensor::MatrixView w_uv(const MlaWeights& w, const ModelConfig& config, std::int64_t head) {
+  if (w.kv_b_copy) return w.kv_b_copy->w_uv.row_slice(head * config.v_head_dim, config.v_head_dim);
   const std::int64_t head_rows = config.qk_nope_head_dim + config.v_head_dim;
   return w.kv_b.row_slice(head * head_rows + config.qk_nope_head_dim, config.v_head_dim);
 }
@@ -115,12 +117,15 @@ void absorb_queries(const MlaWeights& w, std::int64_t tokens, const Context& c) 
 
 // a.heads [queries, H, v]: o_h = W_uv,h z_h.
 void expand_values(const MlaWeights& w, std::int64_t tokens, const Context& c) {
-  const std::int64_t heads = c.config.num_attention_heads, rank = c.config.kv_lora_rank, v = c.config.v_head_dim;
+  const std::int64_t heads = c.config.num_attention_heads, v = c.config.v_head_dim;
+  const Operand z = operand_rows(c, c.a.z, c.config.kv_lora_rank);  // of a head
   const Region region{.name = "expand values", .count = heads, .item = head_work(w_uv(w, c.config, 0), tokens)};
   parallel(c, region, [&](std::int64_t begin, std::int64_t end, int worker) {
     for (std::int64_t h = begin; h < end; ++h) {
       linear_rows(c, w_uv(w, c.config, h),
-                  {.x = {.data = c.a.z + h * rank * c.operand_bytes(), .stride = heads * rank},
+                  {.x = {.data = z.data + h * z.stride * c.operand_bytes(),
+                         .stride = heads * z.stride,
+                         .int8_offset = z.int8_offset},
                    .y = c.a.heads + h * v,
                    .ldy = heads * v,
                    .tokens = tokens},

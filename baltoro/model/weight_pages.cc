@@ -75,7 +75,8 @@ void WeightPages::ask_shared(const FfnWeights& w) {
 void WeightPages::ask_all_tokens(const LayerWeights& layer) {
   const MlaWeights& mla = layer.attention;
   if (mla.q_a) ask_rows(*mla.q_a, When::kLater);
-  for (const tensor::MatrixView* part : {&mla.kv_a, &mla.q_b, &mla.kv_b, &mla.o}) ask_rows(*part, When::kLater);
+  for (const tensor::MatrixView* part : {&mla.kv_a, &mla.q_b, &mla.o}) ask_rows(*part, When::kLater);
+  if (!mla.kv_b_copy) ask_rows(mla.kv_b, When::kLater);
   if (layer.dense) ask_shared(*layer.dense);
   if (layer.moe) ask_rows(layer.moe->router, When::kLater);
   if (layer.moe && layer.moe->shared) ask_shared(*layer.moe->shared);

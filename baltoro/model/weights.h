@@ -21,6 +21,11 @@ struct FfnWeights {
   tensor::MatrixView gate, up, down;
 };
 
+// The two halves of kv_b as our own copy: [H * nope, R], kInt8RowGroup, and [H * v, R], kInt8Group.
+struct KvBCopy {
+  tensor::MatrixView w_uk, w_uv;
+};
+
 struct MlaWeights {
   std::optional<tensor::MatrixView> q_a;  // [q_lora_rank, D]; absent when q_lora_rank is
   std::vector<float> q_a_norm;            // [q_lora_rank] or empty
@@ -28,6 +33,7 @@ struct MlaWeights {
   tensor::MatrixView kv_a;                // [R + rope, D]
   std::vector<float> kv_a_norm;           // [R]
   tensor::MatrixView kv_b;                // [H * (nope + v), R]: per head nope rows of w_uk, then v rows of w_uv
+  std::optional<KvBCopy> kv_b_copy;       // read instead of kv_b; see dense_copy.h
   tensor::MatrixView o;                   // [D, H * v]
 };
 

@@ -44,7 +44,16 @@ class ApproximateModes : public testing::Test {
   std::shared_ptr<const Weights> weights_;
 };
 
-// Elements within half a step of the largest of their 32 (and the scale's rounding).
+// `count` pairs of an element and its copy: within half a step of the largest (and the scale's rounding).
+template <typename Pair>
+void expect_group(std::int64_t count, const Pair& pair) {
+  float highest = 0;
+  for (std::int64_t i = 0; i < count; ++i) highest = std::max(highest, std::fabs(pair(i).first));
+  for (std::int64_t i = 0; i < count; ++i) {
+    ASSERT_NEAR(pair(i).second, pair(i).first, highest / 127 * (0.5f + 0x1p-8f));
+  }
+}
+
 void expect_copied(const MatrixView& from, const MatrixView& to) {
   const bool small = from.format == WeightFormat::kFp8Block || from.format == WeightFormat::kInt4Group;
   ASSERT_EQ(to.format, small ? from.format : WeightFormat::kInt8Group);
@@ -56,15 +65,49 @@ void expect_copied(const MatrixView& from, const MatrixView& to) {
   }
   for (std::int64_t r = 0; r < from.rows; ++r) {
     for (std::int64_t first = 0; first < from.cols; first += 32) {
-      float highest = 0;
-      for (std::int64_t c = first; c < std::min(first + 32, from.cols); ++c) {
-        highest = std::max(highest, std::fabs(matrix_element(from, r, c)));
-      }
-      for (std::int64_t c = first; c < std::min(first + 32, from.cols); ++c) {
-        ASSERT_NEAR(matrix_element(to, r, c), matrix_element(from, r, c), highest / 127 * (0.5f + 0x1p-8f));
+      expect_group(std::min<std::int64_t>(32, from.cols - first), [&](std::int64_t i) {
+        return std::pair(matrix_element(from, r, first + i), matrix_element(to, r, first + i));
+      });
+    }
+  }
+}
+
+// The halves of a head of kv_b, the first of which has its groups along the rows.
+void expect_copied_head(const MatrixView& kv_b, const MatrixView& w_uk, const MatrixView& w_uv) {
+  for (std::int64_t c = 0; c < kv_b.cols; ++c) {
+    for (std::int64_t first = 0; first < w_uk.rows; first += 32) {
+      expect_group(32, [&](std::int64_t i) {
+        return std::pair(matrix_element(kv_b, first + i, c), matrix_element(w_uk, first + i, c));
+      });
+    }
+  }
+  expect_copied(kv_b.row_slice(w_uk.rows, w_uv.rows), w_uv);
+}
+
+TEST(DenseInt8, CopiesKvBByHeadsWhereItHasMoreBits) {
+  int copied = 0, kept = 0;
+  for (std::uint64_t seed = 1; seed <= 24; ++seed) {
+    Random random(seed);
+    const ModelConfig config = test::random_config(random);
+    const auto weights = test::random_weights(config, random);
+    ThreadPool pool(2);
+    const auto made = make_dense_int8(*weights, kernels::kernels(kernels::Isa::kScalar), pool);
+    ASSERT_TRUE(made.ok()) << made.error().message;
+    const std::int64_t nope = config.qk_nope_head_dim, v = config.v_head_dim;
+    for (std::size_t l = 0; l < weights->layers.size(); ++l) {
+      const MatrixView& kv_b = weights->layers[l].attention.kv_b;
+      const auto& copy = (*made)->layers[l].attention.kv_b_copy;
+      const bool small = kv_b.format == WeightFormat::kFp8Block || kv_b.format == WeightFormat::kInt4Group;
+      ASSERT_EQ(copy.has_value(), !small && nope % 32 == 0) << "seed " << seed;
+      ++(copy ? copied : kept);
+      for (std::int64_t h = 0; copy && h < config.num_attention_heads; ++h) {
+        expect_copied_head(kv_b.row_slice(h * (nope + v), nope + v), copy->w_uk.row_slice(h * nope, nope),
+                           copy->w_uv.row_slice(h * v, v));
       }
     }
   }
+  EXPECT_GT(copied, 5);
+  EXPECT_GT(kept, 5);
 }
 
 TEST_F(ApproximateModes, DenseInt8CopiesWhatEveryTokenUses) {

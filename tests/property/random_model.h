@@ -132,7 +132,7 @@ inline model::ModelConfig random_config(Random& random) {
   c.num_attention_heads = pick(1, 5);
   if (pick(0, 2) != 0) c.q_lora_rank = pick(0, 1) == 0 ? 32 * pick(1, 2) : pick(5, 60);
   c.kv_lora_rank = pick(0, 1) == 0 ? 32 * pick(1, 3) : pick(5, 70);
-  c.qk_nope_head_dim = pick(3, 40);
+  c.qk_nope_head_dim = pick(0, 1) == 0 ? 32 : pick(3, 40);
   c.qk_rope_head_dim = 2 * pick(1, 12);
   c.v_head_dim = pick(3, 40);
   c.intermediate_size = pick(0, 1) == 0 ? 32 * pick(1, 4) : pick(9, 100);
