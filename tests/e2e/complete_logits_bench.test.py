@@ -150,8 +150,11 @@ class Complete(unittest.TestCase):
         self.assertEqual(echoed, "The value is" + flag)
 
     def test_approximate_arithmetic_answers_alike(self):
-        prompt = ("--prompt", "The value is", "-n", "12", "--temperature", "0")
-        self.assertEqual(self.complete(*prompt, "--math", "fast", "--dense", "int8").stdout, self.complete(*prompt).stdout)
+        # A sentence that the model knows: what it does not know it continues by near-ties.
+        prompt = ("--prompt", "I have no tools here, so I", "-n", "12", "--temperature", "0")
+        self.assertEqual(self.complete(*prompt).stdout, " cannot read the ledger.")
+        for flags in (("--math", "fast"), ("--dense", "int8"), ("--math", "fast", "--dense", "int8")):
+            self.assertEqual(self.complete(*prompt, *flags).stdout, " cannot read the ledger.", flags)
 
     def test_seeds_repeat(self):
         outputs = [self.complete("--prompt", "A", "-n", "20", "--temperature", "1.5", "--seed", seed).stdout
