@@ -58,7 +58,7 @@ template <int T, int C>
 template <int T>
 [[gnu::noinline]] void transposed_row_groups(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t token,
                                              float* sums) {
-  const std::int64_t cols = w.row_bytes(), width = w.cols;
+  const std::int64_t cols = w.row_bytes();  // padded
   RowGroupTile<T> tile{.x = {}, .sums = sums, .stride = cols};
   for (int t = 0; t < T; ++t) tile.x[t] = x_row(args, token + t);
   const std::byte *codes = w.data, *scales = w.scale;
@@ -75,7 +75,7 @@ template <int T>
     scales += cols * 2;
     for (int t = 0; t < T; ++t) tile.x[t] += tensor::kInt8GroupRows;
   }
-  for (int t = 0; t < T; ++t) store_dots(args, token + t, 0, sums + t * cols, width);
+  for (int t = 0; t < T; ++t) store_dots(args, token + t, 0, sums + t * cols, w.cols);
 }
 
 inline void transposed_int8(const MatrixView& w, const LinearArgs<bf16>& args, std::byte* scratch) {
