@@ -86,6 +86,21 @@ TEST(StepCost, APromptOfEightByHand) {
                                    (13 + 4) * kInt4Expert);
 }
 
+// Rows of 64 columns take 512 in the one half, so that here the copy is the larger.
+TEST(StepCost, CountsTheHalvesOfKvBWhereTheyAreReadInstead) {
+  constexpr std::int64_t kRows = 4 * 32, kUk = kRows * 64 + kRows / 32 * 64 * 2, kUv = kRows * (512 + 16 * 2);
+  const StepShape shape{.tokens = 8, .logit_rows = 1, .kv_rows = 8, .attended_rows = 36, .experts_touched = {0, 13, 4}};
+  const auto weights = ledger("ledger-bf16");
+  model::Weights copied = *weights;
+  for (model::LayerWeights& layer : copied.layers) {
+    layer.attention.kv_b_copy = {.w_uk = {.format = tensor::WeightFormat::kInt8RowGroup, .rows = kRows, .cols = 64},
+                                 .w_uv = {.format = tensor::WeightFormat::kInt8Group, .rows = kRows, .cols = 64}};
+  }
+  const StepCost before = step_cost(*weights, shape, 2), after = step_cost(copied, shape, 2);
+  EXPECT_EQ(after.weight_bytes - before.weight_bytes, 3 * (kUk + kUv - 2 * kRows * 64 * 2));
+  EXPECT_EQ(after.linear_flop, before.linear_flop);
+}
+
 TEST(StepCost, AChunkWithoutLogitsOnlyWritesTheLastLayersRows) {
   const auto weights = ledger();
   const StepShape shape{.tokens = 8, .kv_rows = 8, .attended_rows = 36, .experts_touched = {0, 16, 0}};

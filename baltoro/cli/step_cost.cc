@@ -13,11 +13,14 @@ std::int64_t size_of(const model::FfnWeights& w) { return size_of(w.gate) + size
 
 // All of the attention's weights but kv_a: what a token needs to ask, not to be asked.
 std::int64_t query_bytes(const model::MlaWeights& w) {
-  const std::int64_t kv_b = w.kv_b_copy ? bytes_of(w.kv_b_copy->w_uk) + bytes_of(w.kv_b_copy->w_uv) : bytes_of(w.kv_b);
-  return (w.q_a ? bytes_of(*w.q_a) : 0) + bytes_of(w.q_b) + kv_b + bytes_of(w.o);
+  std::int64_t sum = -bytes_of(w.kv_a);
+  model::visit_matrices(w, [&sum](const MatrixView& matrix) { sum += bytes_of(matrix); });
+  return sum;
 }
 std::int64_t query_size(const model::MlaWeights& w) {
-  return (w.q_a ? size_of(*w.q_a) : 0) + size_of(w.q_b) + size_of(w.kv_b) + size_of(w.o);
+  std::int64_t sum = -size_of(w.kv_a);
+  model::visit_matrices(w, [&sum](const MatrixView& matrix) { sum += size_of(matrix); });
+  return sum;
 }
 
 // The attention of one layer: `tokens` write their KV row, `asking` of them attend to `attended` rows, `read` distinct.

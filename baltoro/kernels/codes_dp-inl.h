@@ -26,6 +26,7 @@ constexpr int kBlock = 512;
 [[gnu::always_inline]] inline Pairs load_pairs(const void* p, std::int64_t n) {
   return _mm512_maskz_loadu_epi16(static_cast<__mmask32>((std::uint64_t{1} << clamp(n, 32)) - 1), p);
 }
+
 // Scales of a row: the 16-bit ones as stored, or widened to one f32 for each 32 columns.
 struct RowScales {
   const std::byte* stored = nullptr;

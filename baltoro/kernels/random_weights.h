@@ -98,28 +98,15 @@ inline RandomWeight random_weight(const WeightKind& kind, std::int64_t rows, std
       fill_floats(weight.scale, kind.misalignment, DType::kF32, true, rng);
       break;
     case WeightFormat::kInt8Group:
-    case WeightFormat::kInt8RowGroup:
-      break;  // below
-  }
-  if (kind.format == WeightFormat::kInt8Group) {
-    std::vector<float> row(static_cast<std::size_t>(cols));
-    for (std::int64_t r = 0; r < rows; ++r) {
-      for (float& value : row) value = random_float(rng);
-      const bool finite = tensor::encode_int8_row(
-          row.data(), cols, weight.data.data() + kind.misalignment + r * weight.view.row_bytes(),
-          weight.scale.data() + kind.misalignment + r * weight.view.scale_cols() * 2);
-      if (!finite) std::abort();
-    }
-  }
-  if (kind.format == WeightFormat::kInt8RowGroup) {
-    const std::int64_t group = tensor::kInt8GroupRows;
-    std::vector<float> some(static_cast<std::size_t>(group * cols));
-    for (std::int64_t r = 0; r < rows; r += group) {
-      for (float& value : some) value = random_float(rng);
-      const bool finite = tensor::encode_int8_row_group(
-          some.data(), cols, weight.data.data() + kind.misalignment + r * weight.view.row_bytes(),
-          weight.scale.data() + kind.misalignment + r / group * weight.view.scale_cols() * 2);
-      if (!finite) std::abort();
+    case WeightFormat::kInt8RowGroup: {
+      const std::int64_t at_once = tensor::int8_rows_at_once(kind.format);
+      std::vector<float> some(static_cast<std::size_t>(at_once * cols));
+      for (std::int64_t r = 0; r < rows; r += at_once) {
+        for (float& value : some) value = random_float(rng);
+        const bool finite = tensor::encode_int8(weight.view, r, some.data(), weight.data.data() + kind.misalignment,
+                                                weight.scale.data() + kind.misalignment);
+        if (!finite) std::abort();
+      }
     }
   }
   weight.view.data = weight.data.data() + kind.misalignment;

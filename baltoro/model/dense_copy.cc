@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
 #include <string>
 #include <utility>
@@ -81,25 +82,20 @@ DenseMatrices dense_matrices(Weights& weights) {
 std::int64_t aligned(std::int64_t bytes) { return round_up(bytes, kAlignment); }
 std::int64_t copy_bytes(const MatrixView& w) { return aligned(w.data_bytes()) + aligned(w.scale_bytes()); }
 
-// Encodes m into the memory of `view`. The first row, or row of a group, that is not finite, or -1.
-std::int64_t encode(const DenseMatrix& m, const MatrixView& view, std::byte* data, std::byte* scale,
-                    const kernels::Kernels& kernels, ThreadPool& pool, std::vector<std::vector<float>>& rows) {
-  const bool by_groups = view.format == WeightFormat::kInt8RowGroup;
-  const std::int64_t group = by_groups ? tensor::kInt8GroupRows : 1;
-  const std::int64_t data_bytes = group * view.row_bytes(), scale_bytes = view.scale_bytes() * group / view.rows;
+// Encodes m into that memory. The first of the rows that are not finite, or that are encoded with such a one, or -1.
+std::int64_t encode(const DenseMatrix& m, std::byte* data, std::byte* scale, const kernels::Kernels& kernels,
+                    ThreadPool& pool, std::vector<std::vector<float>>& rows) {
+  const MatrixView& to = *m.to;
+  const std::int64_t at_once = tensor::int8_rows_at_once(to.format);
   std::atomic<std::int64_t> bad = -1;
-  pool.parallel_for(view.rows / group, round_up(kRowGrain, group) / group,
-                    [&](std::int64_t begin, std::int64_t end, int worker) {
+  pool.parallel_for(to.rows / at_once, std::max<std::int64_t>(kRowGrain / at_once, 1),
+                    [&](auto begin, auto end, int worker) {
                       auto& values = rows[static_cast<std::size_t>(worker)];
-                      values.resize(static_cast<std::size_t>(group * view.cols));
-                      for (std::int64_t g = begin; g < end; ++g) {
-                        for (std::int64_t r = 0; r < group; ++r) {
-                          kernels.copy_row(m.from, m.row(g * group + r), values.data() + r * view.cols);
-                        }
-                        const auto put = by_groups ? tensor::encode_int8_row_group : tensor::encode_int8_row;
-                        if (!put(values.data(), view.cols, data + g * data_bytes, scale + g * scale_bytes)) {
-                          bad = m.row(g * group);
-                        }
+                      values.resize(static_cast<std::size_t>(at_once * to.cols));
+                      for (std::int64_t row = begin * at_once; row < end * at_once; row += at_once) {
+                        for (std::int64_t i = 0; i < at_once; ++i)
+                          kernels.copy_row(m.from, m.row(row + i), values.data() + i * to.cols);
+                        if (!tensor::encode_int8(to, row, values.data(), data, scale)) bad = m.row(row);
                       }
                     });
   return bad;
@@ -132,7 +128,7 @@ Result<std::shared_ptr<const Weights>> make_dense_int8(const Weights& weights, c
   std::byte* next = memory->data();
   for (const DenseMatrix& m : dense_matrices(*result)) {
     std::byte* scale = next + aligned(m.to->data_bytes());
-    const std::int64_t bad = encode(m, *m.to, next, scale, kernels, pool, rows);
+    const std::int64_t bad = encode(m, next, scale, kernels, pool, rows);
     if (bad >= 0) {
       return Error{Errc::kCorrupt,
                    fmt::format("[dense int8] finite weights needed, {} row {} has others", m.name, bad)};

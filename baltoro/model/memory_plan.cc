@@ -23,9 +23,9 @@ std::int64_t bytes(const std::vector<float>& values) {
 }
 
 std::int64_t bytes(const MlaWeights& mla) {
-  return (mla.q_a ? bytes(*mla.q_a) : 0) + bytes(mla.q_a_norm) + bytes(mla.q_b) + bytes(mla.kv_a) +
-         bytes(mla.kv_a_norm) +
-         (mla.kv_b_copy ? bytes(mla.kv_b_copy->w_uk) + bytes(mla.kv_b_copy->w_uv) : bytes(mla.kv_b)) + bytes(mla.o);
+  std::int64_t sum = bytes(mla.q_a_norm) + bytes(mla.kv_a_norm);
+  visit_matrices(mla, [&sum](const tensor::MatrixView& w) { sum += bytes(w); });
+  return sum;
 }
 
 std::string human(std::int64_t count) { return format_bytes(static_cast<std::uint64_t>(count)); }

@@ -26,7 +26,7 @@ WeightPages::WeightPages(const Weights& weights, std::unique_ptr<const WeightPla
     : weights_(weights), placement_(std::move(placement)) {
   if (weights.files == nullptr) return;  // made in memory, by a test
   const auto experts = static_cast<std::size_t>(weights.config.n_routed_experts);
-  // An expert has 6 parts, the rest of a layer fewer than 20.
+  // A matrix has two parts; the rest of a layer is at most six of attention, a router and three of an FFN.
   const std::size_t parts = weights.layers.size() * (6 * experts + 20) + 2;
   const int nodes = placement_->nodes();
   for (int node = 0; node < nodes; ++node) {
@@ -73,10 +73,7 @@ void WeightPages::ask_shared(const FfnWeights& w) {
 
 // What every token needs of a layer, in the order of a step.
 void WeightPages::ask_all_tokens(const LayerWeights& layer) {
-  const MlaWeights& mla = layer.attention;
-  if (mla.q_a) ask_rows(*mla.q_a, When::kLater);
-  for (const tensor::MatrixView* part : {&mla.kv_a, &mla.q_b, &mla.o}) ask_rows(*part, When::kLater);
-  if (!mla.kv_b_copy) ask_rows(mla.kv_b, When::kLater);
+  visit_matrices(layer.attention, [this](const tensor::MatrixView& w) { ask_rows(w, When::kLater); });
   if (layer.dense) ask_shared(*layer.dense);
   if (layer.moe) ask_rows(layer.moe->router, When::kLater);
   if (layer.moe && layer.moe->shared) ask_shared(*layer.moe->shared);

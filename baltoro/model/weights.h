@@ -37,6 +37,21 @@ struct MlaWeights {
   tensor::MatrixView o;                   // [D, H * v]
 };
 
+// visit(matrix) for each matrix of the attention that steps read, in their order.
+template <typename Visit>
+void visit_matrices(const MlaWeights& w, const Visit& visit) {
+  if (w.q_a) visit(*w.q_a);
+  visit(w.kv_a);
+  visit(w.q_b);
+  if (w.kv_b_copy) {
+    visit(w.kv_b_copy->w_uk);
+    visit(w.kv_b_copy->w_uv);
+  } else {
+    visit(w.kv_b);
+  }
+  visit(w.o);
+}
+
 struct MoeWeights {
   tensor::MatrixView router;                   // [E, D]
   std::vector<float> e_score_correction_bias;  // [E]

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "baltoro/base/check.h"
 #include "baltoro/tensor/dtype.h"
 #include "baltoro/tensor/int8_layout.h"
 
@@ -15,10 +16,6 @@ constexpr float kSmallestScale = 0x1p-126f;
 
 // Rounds to the nearest even whole number, |x| < 2^22: below 2^24 the sum has no room for a fraction.
 float round_even(float x) { return (x + 0x1.8p23f) - 0x1.8p23f; }
-
-bool all_finite(const float* x, std::int64_t count) {
-  return std::all_of(x, x + count, [](float value) { return std::isfinite(value); });
-}
 
 // 32 values that share a scale, those behind `count` zero: their stored codes and the scale.
 bf16 encode_group(const float* x, std::int64_t count, std::uint8_t* q) {
@@ -34,10 +31,7 @@ bf16 encode_group(const float* x, std::int64_t count, std::uint8_t* q) {
   return bits;
 }
 
-}  // namespace
-
-bool encode_int8_row(const float* x, std::int64_t cols, std::byte* data, std::byte* scale) {
-  if (!all_finite(x, cols)) return false;
+void encode_row(const float* x, std::int64_t cols, std::byte* data, std::byte* scale) {
   const std::int64_t groups = int8_chunks(cols) * (kInt8Chunk / kInt8ScaleCols);
   for (std::int64_t g = 0; g < groups; ++g) {
     const std::int64_t first = g * kInt8ScaleCols;
@@ -47,11 +41,10 @@ bool encode_int8_row(const float* x, std::int64_t cols, std::byte* data, std::by
     std::memcpy(scale + g * 2, &bits, sizeof(bits));
     for (std::int64_t c = 0; c < kInt8ScaleCols; ++c) data[int8_place(first + c)] = static_cast<std::byte>(q[c]);
   }
-  return true;
 }
 
-bool encode_int8_row_group(const float* x, std::int64_t cols, std::byte* data, std::byte* scale) {
-  if (!all_finite(x, kInt8GroupRows * cols)) return false;
+// 32 rows.
+void encode_row_group(const float* x, std::int64_t cols, std::byte* data, std::byte* scale) {
   for (std::int64_t c = 0; c < int8_padded_cols(cols); ++c) {
     float column[kInt8GroupRows];
     const std::int64_t count = c < cols ? kInt8GroupRows : 0;
@@ -64,6 +57,20 @@ bool encode_int8_row_group(const float* x, std::int64_t cols, std::byte* data, s
       block[int8_block_place(r, c % kInt8BlockCols)] = static_cast<std::byte>(q[r]);
     }
   }
+}
+
+}  // namespace
+
+std::int64_t int8_rows_at_once(WeightFormat format) {
+  return format == WeightFormat::kInt8RowGroup ? kInt8GroupRows : 1;
+}
+
+bool encode_int8(const MatrixView& w, std::int64_t row, const float* x, std::byte* data, std::byte* scale) {
+  const std::int64_t rows = int8_rows_at_once(w.format);
+  BALTORO_DCHECK(w.rows % rows == 0 && row % rows == 0, "whole groups of rows");
+  if (!std::all_of(x, x + rows * w.cols, [](float value) { return std::isfinite(value); })) return false;
+  const auto encode = w.format == WeightFormat::kInt8RowGroup ? encode_row_group : encode_row;
+  encode(x, w.cols, data + row * w.row_bytes(), scale + row / rows * w.scale_cols() * std::int64_t{sizeof(bf16)});
   return true;
 }
 

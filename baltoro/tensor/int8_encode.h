@@ -4,19 +4,21 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "baltoro/tensor/matrix_view.h"
+
 namespace baltoro::tensor {
 
-// One row of a kInt8Group weight from f32 values. x [cols]; data [row_bytes], scale [scale_cols] BF16 as MatrixView
-// says; neither needs alignment. Per 32 columns: scale = BF16(max |x| / 127), q = x / scale to the nearest even whole
-// number within +-127; where that scale is no normal BF16 number, all are zero. Padding has q = 0.
-// False, and nothing written, when a value is not finite.
-[[nodiscard]] bool encode_int8_row(const float* x, std::int64_t cols, std::byte* data, std::byte* scale);
+// Rows of a kInt8Group (1) or kInt8RowGroup (32) weight that are encoded at once.
+std::int64_t int8_rows_at_once(WeightFormat format);
 
-// 32 rows of a kInt8RowGroup weight: the same for 32 rows of each column. x [32, cols]; data and scale as MatrixView
-// says of 32 rows.
-[[nodiscard]] bool encode_int8_row_group(const float* x, std::int64_t cols, std::byte* data, std::byte* scale);
+// Those rows of w, from `row` on, from f32 values. x [rows, w.cols]; data and scale: where all of w's data_bytes() and
+// scale_bytes() go, which need no alignment; w's own pointers are not read. Per 32 columns (kInt8RowGroup: 32 rows of a
+// column): scale = BF16(max |x| / 127), q = x / scale to the nearest even whole number within +-127; where that scale
+// is no normal BF16 number, all are zero. Padding has q = 0. False, and nothing written, when a value is not finite.
+[[nodiscard]] bool encode_int8(const MatrixView& w, std::int64_t row, const float* x, std::byte* data,
+                               std::byte* scale);
 
-// A row of encode_int8_row back, x [cols].
+// A row of a kInt8Group weight back, x [cols].
 void decode_int8_row(const std::byte* data, const std::byte* scale, std::int64_t cols, float* x);
 
 }  // namespace baltoro::tensor

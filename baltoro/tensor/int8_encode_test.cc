@@ -22,7 +22,7 @@ struct Encoded {
     scale.resize(static_cast<std::size_t>(view.scale_bytes()));
     view.data = data.data();
     view.scale = scale.data();
-    ok = encode_int8_row(x.data(), view.cols, data.data(), scale.data());
+    ok = encode_int8(view, 0, x.data(), data.data(), scale.data());
   }
   MatrixView view;
   std::vector<std::byte> data, scale;
@@ -115,8 +115,7 @@ TEST(Int8Encode, ARowGroupHasItsScalesAlongTheRows) {
     view.data = data.data();
     view.scale = scale.data();
     for (std::int64_t group = 0; group < 2; ++group) {
-      ASSERT_TRUE(encode_int8_row_group(x.data() + group * 32 * cols, cols, data.data() + group * 32 * view.row_bytes(),
-                                        scale.data() + group * view.scale_bytes() / 2));
+      ASSERT_TRUE(encode_int8(view, group * 32, x.data() + group * 32 * cols, data.data(), scale.data()));
     }
     const MatrixView second = view.row_slice(32, 32);
     for (std::int64_t r = 0; r < 64; ++r) {
@@ -133,7 +132,7 @@ TEST(Int8Encode, ARowGroupHasItsScalesAlongTheRows) {
       }
     }
     x.back() = std::numeric_limits<float>::infinity();
-    EXPECT_FALSE(encode_int8_row_group(x.data() + 32 * cols, cols, data.data(), scale.data()));
+    EXPECT_FALSE(encode_int8(view, 32, x.data() + 32 * cols, data.data(), scale.data()));
   }
 }
 

@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+#include "baltoro/base/round_up.h"
+
 namespace baltoro::tensor {
 
 inline constexpr std::int64_t kInt8Chunk = 512;     // columns
@@ -36,9 +38,7 @@ inline constexpr std::int64_t kInt8GroupRows = 32;  // rows that share a column'
 inline constexpr std::int64_t kInt8BlockCols = 16;
 inline constexpr std::int64_t kInt8BlockBytes = kInt8GroupRows * kInt8BlockCols;
 
-constexpr std::int64_t int8_padded_cols(std::int64_t cols) {
-  return (cols + kInt8BlockCols - 1) / kInt8BlockCols * kInt8BlockCols;
-}
+constexpr std::int64_t int8_padded_cols(std::int64_t cols) { return round_up(cols, kInt8BlockCols); }
 
 // Byte of an element within its block, row < 32, col < 16.
 constexpr std::int64_t int8_block_place(std::int64_t row, std::int64_t col) {

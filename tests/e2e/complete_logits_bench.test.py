@@ -150,7 +150,8 @@ class Complete(unittest.TestCase):
         self.assertEqual(echoed, "The value is" + flag)
 
     def test_approximate_arithmetic_answers_alike(self):
-        # A sentence that the model knows: what it does not know it continues by near-ties.
+        # A sentence that the model knows (the next token is 5 logits ahead). What it does not know it continues by
+        # near-ties: after "The value is 3U" by 0.05 of a logit.
         prompt = ("--prompt", "I have no tools here, so I", "-n", "12", "--temperature", "0")
         self.assertEqual(self.complete(*prompt).stdout, " cannot read the ledger.")
         for flags in (("--math", "fast"), ("--dense", "int8"), ("--math", "fast", "--dense", "int8")):

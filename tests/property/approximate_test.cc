@@ -72,6 +72,8 @@ void expect_copied(const MatrixView& from, const MatrixView& to) {
   }
 }
 
+std::int64_t bytes_of(const MatrixView& w) { return w.data_bytes() + w.scale_bytes(); }
+
 // The halves of a head of kv_b, the first of which has its groups along the rows.
 void expect_copied_head(const MatrixView& kv_b, const MatrixView& w_uk, const MatrixView& w_uv) {
   for (std::int64_t c = 0; c < kv_b.cols; ++c) {
@@ -94,17 +96,22 @@ TEST(DenseInt8, CopiesKvBByHeadsWhereItHasMoreBits) {
     const auto made = make_dense_int8(*weights, kernels::kernels(kernels::Isa::kScalar), pool);
     ASSERT_TRUE(made.ok()) << made.error().message;
     const std::int64_t nope = config.qk_nope_head_dim, v = config.v_head_dim;
+    Weights without = **made;
+    std::int64_t more = 0;  // bytes of the halves than of kv_b
     for (std::size_t l = 0; l < weights->layers.size(); ++l) {
       const MatrixView& kv_b = weights->layers[l].attention.kv_b;
       const auto& copy = (*made)->layers[l].attention.kv_b_copy;
       const bool small = kv_b.format == WeightFormat::kFp8Block || kv_b.format == WeightFormat::kInt4Group;
       ASSERT_EQ(copy.has_value(), !small && nope % 32 == 0) << "seed " << seed;
       ++(copy ? copied : kept);
+      without.layers[l].attention.kv_b_copy.reset();
+      if (copy) more += bytes_of(copy->w_uk) + bytes_of(copy->w_uv) - bytes_of(kv_b);
       for (std::int64_t h = 0; copy && h < config.num_attention_heads; ++h) {
         expect_copied_head(kv_b.row_slice(h * (nope + v), nope + v), copy->w_uk.row_slice(h * nope, nope),
                            copy->w_uv.row_slice(h * v, v));
       }
     }
+    EXPECT_EQ(count_weight_bytes(**made).total - count_weight_bytes(without).total, more);
   }
   EXPECT_GT(copied, 5);
   EXPECT_GT(kept, 5);
