@@ -81,22 +81,22 @@ void attend_part(std::int64_t layer, const Queries& queries, const AttendItem& i
   (c.math != Math::kF32 ? c.kernels.attend_bf16 : c.kernels.attend_f32)(args, part, state);
 }
 
-// Queries [begin, end) of an item whose parts lie in `states`, rounded into a.z.
-void finish(const AttendItem& item, float* const* states, std::int64_t count, std::int64_t begin, std::int64_t end,
-            const Context& c, int worker) {
+// Queries [begin, end) of an item whose parts lie in `states`, rounded into z.
+void finish(const Operand& z, const AttendItem& item, float* const* states, std::int64_t count, std::int64_t begin,
+            std::int64_t end, const Context& c, int worker) {
   const std::int64_t rank = c.config.kv_lora_rank, queries = std::int64_t{item.tokens} * item.heads;
-  const std::int64_t row_bytes = operand_row_bytes(c.math, rank);
   float* rows = c.a.workers[static_cast<std::size_t>(worker)].rows;
   c.kernels.attend_fold(queries, rank, states, count, begin, end);
   c.kernels.attend_finish(queries, rank, states[0], begin, end, rows);
   for (std::int64_t i = begin; i < end; ++i) {
     const std::int64_t row = (item.query + i / item.heads) * c.config.num_attention_heads + item.head + i % item.heads;
-    round_columns(c, rows + (i - begin) * rank, c.a.z + row * row_bytes, 0, rank, rank);
+    round_forms(c, rows + (i - begin) * rank, c.a.z + row * z.stride * c.operand_bytes(), z, 0, rank, rank);
   }
 }
 
 // All parts of an item on one worker, folded as they come.
-void attend_item(std::int64_t layer, const Queries& queries, const AttendItem& item, const Context& c, int worker) {
+void attend_item(std::int64_t layer, const Queries& queries, const AttendItem& item, const Operand& z, const Context& c,
+                 int worker) {
   float* const* states = c.a.workers[static_cast<std::size_t>(worker)].attend_states;
   const std::int64_t all = std::int64_t{item.tokens} * item.heads;
   attend_part(layer, queries, item, 0, c, worker, states[0]);
@@ -104,7 +104,7 @@ void attend_item(std::int64_t layer, const Queries& queries, const AttendItem& i
     attend_part(layer, queries, item, part, c, worker, states[1]);
     c.kernels.attend_fold(all, c.config.kv_lora_rank, states, 2, 0, all);
   }
-  finish(item, states, 1, 0, all, c, worker);
+  finish(z, item, states, 1, 0, all, c, worker);
 }
 
 // Work of all queries, shared evenly by so many regions' items.
@@ -118,7 +118,8 @@ ItemWork attend_work(const Queries& queries, const Plan& plan, std::int64_t item
 }
 
 // Folds the first `count` states, those of items [begin, end), and finishes the items if these are all their parts.
-void fold_parts(std::int64_t begin, std::int64_t end, std::int64_t count, bool all, const Context& c) {
+void fold_parts(std::int64_t begin, std::int64_t end, std::int64_t count, bool all, const Operand& z,
+                const Context& c) {
   const AttendItem* items = c.a.attend_items;
   const std::int64_t rank = c.config.kv_lora_rank;
   std::int64_t most = 0;  // queries of an item
@@ -134,7 +135,7 @@ void fold_parts(std::int64_t begin, std::int64_t end, std::int64_t count, bool a
                          q_end = std::clamp<std::int64_t>(last - at, 0, queries);
       if (q == q_end) continue;
       if (all) {
-        finish(items[i], states, end - begin == 1 ? count : items[i].parts, q, q_end, c, worker);
+        finish(z, items[i], states, end - begin == 1 ? count : items[i].parts, q, q_end, c, worker);
       } else {
         c.kernels.attend_fold(queries, rank, states, count, q, q_end);
       }
@@ -145,7 +146,7 @@ void fold_parts(std::int64_t begin, std::int64_t end, std::int64_t count, bool a
 // Items [begin, end), each part on any worker; states of an item stand side by side. An item of more parts than there
 // are states comes alone and is folded in rounds, its first state going on.
 void attend_in_parts(std::int64_t layer, const Queries& queries, std::int64_t begin, std::int64_t end,
-                     const ItemWork& part_work, const Context& c) {
+                     const ItemWork& part_work, const Operand& z, const Context& c) {
   const AttendItem* items = c.a.attend_items;
   std::int64_t done = 0, all = 0;  // parts
   for (std::int64_t i = begin; i < end; ++i) all += items[i].parts;
@@ -160,7 +161,7 @@ void attend_in_parts(std::int64_t layer, const Queries& queries, std::int64_t be
       }
     });
     done += pieces;
-    fold_parts(begin, end, slot + pieces, done == all, c);
+    fold_parts(begin, end, slot + pieces, done == all, z, c);
   }
 }
 
@@ -202,7 +203,8 @@ void attend_stage(const Plan& plan, Region region, const Length& length, const B
 }
 
 // All parts of all items, few enough to hold the scores of all, in stages that every worker has a share of.
-void attend_in_stages(std::int64_t layer, const Queries& queries, const Plan& plan, const Context& c) {
+void attend_in_stages(std::int64_t layer, const Queries& queries, const Plan& plan, const Operand& z,
+                      const Context& c) {
   const kernels::AttendStages& stages =
       c.math != Math::kF32 ? c.kernels.attend_stages_bf16 : c.kernels.attend_stages_f32;
   const auto dim = static_cast<double>(c.config.kv_dim()), rank = static_cast<double>(c.config.kv_lora_rank);
@@ -239,21 +241,21 @@ void attend_in_stages(std::int64_t layer, const Queries& queries, const Plan& pl
         stages.mix(args(piece, worker), piece.part, begin, end, piece.scores, piece.state);
       },
       c);
-  fold_parts(0, plan.items, plan.parts, true, c);
+  fold_parts(0, plan.items, plan.parts, true, z, c);
 }
 
 }  // namespace
 
-void attend(std::int64_t layer, const Queries& queries, const Context& c) {
+void attend(std::int64_t layer, const Queries& queries, const Operand& z, const Context& c) {
   const Plan plan = cut_items(queries, c);
-  if (plan.parts <= std::ssize(c.a.attend_scores)) return attend_in_stages(layer, queries, plan, c);
+  if (plan.parts <= std::ssize(c.a.attend_scores)) return attend_in_stages(layer, queries, plan, z, c);
   // The longest item must not keep one worker busy when all else is done.
   if (plan.largest == 1 || plan.largest * 2 * c.pool.size() <= plan.parts || c.pool.size() == 1) {
     const Region region{.name = "attend", .count = plan.items, .item = attend_work(queries, plan, plan.items, c)};
     return parallel(c, region, [&](std::int64_t begin, std::int64_t end, int worker) {
       // Later tokens, which attend more, first.
       for (std::int64_t i = begin; i < end; ++i) {
-        attend_item(layer, queries, c.a.attend_items[plan.items - 1 - i], c, worker);
+        attend_item(layer, queries, c.a.attend_items[plan.items - 1 - i], z, c, worker);
       }
     });
   }
@@ -263,7 +265,7 @@ void attend(std::int64_t layer, const Queries& queries, const Context& c) {
     do {
       slots += c.a.attend_items[end++].parts;
     } while (end < plan.items && slots + c.a.attend_items[end].parts <= std::ssize(c.a.attend_states));
-    attend_in_parts(layer, queries, begin, end, part_work, c);
+    attend_in_parts(layer, queries, begin, end, part_work, z, c);
   }
 }
 

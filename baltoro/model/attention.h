@@ -19,9 +19,10 @@ struct Queries {
   }
 };
 
-// a.z [queries, H, R] = softmax(scale a.q_latent . cache) cache[0:R], the queries of a.q_latent [queries, H, R + rope],
-// the cache that of each query's sequence up to its own position. Neighbouring tokens of a sequence share what is read
-// of its blocks. With few queries and much context, parts of the context are worked on side by side.
-void attend(std::int64_t layer, const Queries& queries, const Context& c);
+// z [queries, H, R], rows of a.z in the forms that it has, = softmax(scale a.q_latent . cache) cache[0:R], the queries
+// of a.q_latent [queries, H, R + rope], the cache that of each query's sequence up to its own position. Neighbouring
+// tokens of a sequence share what is read of its blocks. With few queries and much context, parts of the context are
+// worked on side by side.
+void attend(std::int64_t layer, const Queries& queries, const Operand& z, const Context& c);
 
 }  // namespace baltoro::model

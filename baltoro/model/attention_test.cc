@@ -74,7 +74,8 @@ class Attention {
     const std::vector<std::int32_t> tokens(positions_.size(), 0);
     const Batch batch{tokens, positions_, sequences_, tables, {}};
     const Step step{.batch = batch, .kv = *kv_, .trace = nullptr};
-    attend(1, {step, rows.data(), static_cast<std::int64_t>(rows.size())}, c);
+    attend(1, {step, rows.data(), static_cast<std::int64_t>(rows.size())},
+           operand_rows(c, c.a.z, c.config.kv_lora_rank), c);
     const auto* z = reinterpret_cast<const tensor::bf16*>(c.a.z);
     return {z, z + static_cast<std::int64_t>(rows.size()) * config_.num_attention_heads * config_.kv_lora_rank};
   }

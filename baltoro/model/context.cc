@@ -33,6 +33,17 @@ kernels::LinearArgs<T> typed(const LinearCall& call) {
           .tokens = call.tokens};
 }
 
+// x [tokens, n] to the rows that `form` describes, which lie in `buffer`.
+Operand round_all(const Context& c, const float* x, std::int64_t tokens, std::int64_t n, std::byte* buffer,
+                  const Operand& form) {
+  const std::int64_t row_bytes = operand_row_bytes(c.math, n);
+  const Region region{.name = "round", .count = tokens, .item = pass_work(n)};
+  parallel(c, region, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t t = begin; t < end; ++t) round_forms(c, x + t * n, buffer + t * row_bytes, form, 0, n, n);
+  });
+  return form;
+}
+
 std::byte* linear_scratch(const Context& c, int worker) { return c.a.workers[static_cast<std::size_t>(worker)].linear; }
 
 }  // namespace
@@ -136,11 +147,15 @@ void round_row(const Context& c, const float* x, std::byte* y, std::int64_t n) {
   }
 }
 
+void round_forms(const Context& c, const float* x, std::byte* row, const Operand& form, std::int64_t begin,
+                 std::int64_t end, std::int64_t n) {
+  round_row(c, x, row + begin * c.operand_bytes(), end - begin);
+  if (form.int8_offset != 0) c.kernels.quantize_row(x, row + form.int8_offset, begin, end, n);
+}
+
 void round_columns(const Context& c, const float* x, std::byte* row, std::int64_t begin, std::int64_t end,
                    std::int64_t n) {
-  round_row(c, x, row + begin * c.operand_bytes(), end - begin);
-  const std::int64_t int8_offset = operand_rows(c, row, n).int8_offset;
-  if (int8_offset != 0) c.kernels.quantize_row(x, row + int8_offset, begin, end, n);
+  round_forms(c, x, row, operand_rows(c, row, n), begin, end, n);
 }
 
 Operand operand_rows(const Context& c, const std::byte* data, std::int64_t n) {
@@ -151,12 +166,13 @@ Operand operand_rows(const Context& c, const std::byte* data, std::int64_t n) {
 }
 
 Operand round_rows(const Context& c, const float* x, std::int64_t tokens, std::int64_t n, std::byte* buffer) {
-  const std::int64_t row_bytes = operand_row_bytes(c.math, n);
-  const Region region{.name = "round", .count = tokens, .item = pass_work(n)};
-  parallel(c, region, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t t = begin; t < end; ++t) round_columns(c, x + t * n, buffer + t * row_bytes, 0, n, n);
-  });
-  return operand_rows(c, buffer, n);
+  return round_all(c, x, tokens, n, buffer, operand_rows(c, buffer, n));
+}
+
+Operand round_elements(const Context& c, const float* x, std::int64_t tokens, std::int64_t n, std::byte* buffer) {
+  Operand form = operand_rows(c, buffer, n);
+  form.int8_offset = 0;
+  return round_all(c, x, tokens, n, buffer, form);
 }
 
 Operand norm_rows(const Context& c, const char* name, const float* x, std::span<const float> w, float eps, float* y,

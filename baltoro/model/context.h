@@ -157,10 +157,14 @@ void round_row(const Context& c, const float* x, std::byte* y, std::int64_t n);
 // or n. x [end - begin], row operand_row_bytes.
 void round_columns(const Context& c, const float* x, std::byte* row, std::int64_t begin, std::int64_t end,
                    std::int64_t n);
+// The same to the forms that `form` has alone.
+void round_forms(const Context& c, const float* x, std::byte* row, const Operand& form, std::int64_t begin,
+                 std::int64_t end, std::int64_t n);
 // Rows of n values that round_columns wrote, from `data`.
 Operand operand_rows(const Context& c, const std::byte* data, std::int64_t n);
-// Rounds x [tokens, n] into `buffer`.
+// Rounds x [tokens, n] into `buffer`; round_elements: for those who read no 8-bit form.
 Operand round_rows(const Context& c, const float* x, std::int64_t tokens, std::int64_t n, std::byte* buffer);
+Operand round_elements(const Context& c, const float* x, std::int64_t tokens, std::int64_t n, std::byte* buffer);
 // y [tokens, n] = rmsnorm(x; w), row by row, and its rounding in `buffer`. y may alias x.
 Operand norm_rows(const Context& c, const char* name, const float* x, std::span<const float> w, float eps, float* y,
                   std::int64_t tokens, std::byte* buffer);

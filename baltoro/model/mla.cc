@@ -95,7 +95,7 @@ ItemWork head_work(const tensor::MatrixView& w, std::int64_t tokens) {
 void absorb_queries(const MlaWeights& w, std::int64_t tokens, const Context& c) {
   const std::int64_t heads = c.config.num_attention_heads, head_dim = c.config.qk_head_dim();
   const std::int64_t rank = c.config.kv_lora_rank, dim = c.config.kv_dim(), bytes = c.operand_bytes();
-  const Operand q = round_rows(c, c.a.q, tokens, heads * head_dim, c.a.operand);
+  const Operand q = round_elements(c, c.a.q, tokens, heads * head_dim, c.a.operand);
   const Region region{.name = "absorb q", .count = heads, .item = head_work(w_uk(w, c.config, 0), tokens)};
   parallel(c, region, [&](std::int64_t begin, std::int64_t end, int worker) {
     float* absorbed = c.a.workers[static_cast<std::size_t>(worker)].rows;  // [T, R]
@@ -115,10 +115,16 @@ void absorb_queries(const MlaWeights& w, std::int64_t tokens, const Context& c) 
   });
 }
 
+// The rows of a.z [queries, H, R], one a head, in the forms that w_uv reads.
+Operand attended_rows(const MlaWeights& w, const Context& c) {
+  Operand z = operand_rows(c, c.a.z, c.config.kv_lora_rank);
+  if (!kernels::reads_int8(w_uv(w, c.config, 0))) z.int8_offset = 0;
+  return z;
+}
+
 // a.heads [queries, H, v]: o_h = W_uv,h z_h.
-void expand_values(const MlaWeights& w, std::int64_t tokens, const Context& c) {
+void expand_values(const MlaWeights& w, const Operand& z, std::int64_t tokens, const Context& c) {
   const std::int64_t heads = c.config.num_attention_heads, v = c.config.v_head_dim;
-  const Operand z = operand_rows(c, c.a.z, c.config.kv_lora_rank);  // of a head
   const Region region{.name = "expand values", .count = heads, .item = head_work(w_uv(w, c.config, 0), tokens)};
   parallel(c, region, [&](std::int64_t begin, std::int64_t end, int worker) {
     for (std::int64_t h = begin; h < end; ++h) {
@@ -143,8 +149,9 @@ void mla_forward(const MlaWeights& w, Operand x, std::int64_t layer, const Queri
   if (count == 0) return;
   project_queries(w, queries, c);
   absorb_queries(w, count, c);
-  attend(layer, queries, c);
-  expand_values(w, count, c);
+  const Operand z = attended_rows(w, c);
+  attend(layer, queries, z, c);
+  expand_values(w, z, count, c);
   const Operand o = round_rows(c, c.a.heads, count, w.o.cols, c.a.operand);
   linear(c, "o", o, count, {{.w = w.o, .y = c.a.delta}});
 }
