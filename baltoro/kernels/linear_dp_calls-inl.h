@@ -180,6 +180,7 @@ void multiply_codes(const MatrixView& w, const LinearArgs<bf16>& args, std::int6
                            .scales = scales,
                            .stored_scales = stored ? scales[0].stored : w.data,
                            .scale_row_bytes = stored ? w.scale_cols() * 2 : 0};
+    if (n > kDpFewTokens) prefetch_results(args, first, n, row, rows);
     multiply_panel<W>(panel, n, s, buffers);
     store_tile(args, first, n, row, rows, s.sums);
   }

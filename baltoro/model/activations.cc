@@ -109,8 +109,8 @@ WorkerScratch lay_out_worker(const ModelConfig& c, std::int64_t tokens, std::int
   scratch.attend = cut.take<float>(kernels::attend_scratch_floats(c.kv_dim()));
   for (float*& state : scratch.attend_states) state = cut.take<float>(attend_state_floats(c));
   scratch.rows = cut.take<float>(std::max(tokens, kernels::kAttendLanes) * c.kv_lora_rank);
-  scratch.gate = cut.take<float>(std::min(tokens, kFfnTokens) * kFfnRows);
-  scratch.up = cut.take<float>(std::min(tokens, kFfnTokens) * kFfnRows);
+  scratch.gate = cut.take<float>(std::min(tokens * kFfnRows, kFfnValues));
+  scratch.up = cut.take<float>(std::min(tokens * kFfnRows, kFfnValues));
   scratch.blocks = cut.take<const std::byte*>((c.max_position_embeddings + kBlockTokens - 1) / kBlockTokens);
   scratch.router.biased = cut.take_span<float>(c.n_routed_experts);
   scratch.router.group_scores = cut.take_span<float>(c.n_group);

@@ -26,8 +26,8 @@ struct ExpertTokens {
   std::int64_t first_piece = 0;    // and the pieces of the experts before this one
 };
 
-// Most tokens and rows of a piece of gate and up, which a worker holds in f32.
-inline constexpr std::int64_t kFfnTokens = kernels::kTokensAtOnce, kFfnRows = 640;
+// Most tokens, rows and values of a piece of gate and up, which a worker holds in f32.
+inline constexpr std::int64_t kFfnTokens = kernels::kTokensAtOnce, kFfnRows = 2048, kFfnValues = kFfnTokens * 640;
 
 // Queries of the attention that are worked on together: heads [head, head + heads) of neighbouring tokens.
 struct AttendItem {

@@ -28,9 +28,11 @@ Region lay_out_pieces(std::span<ExpertTokens> experts, const Context& c) {
   const double chunk = chunk_microseconds(all, c.pool.size());
   std::int64_t pieces = 0;
   for (ExpertTokens& e : experts) {
+    const std::int64_t most =
+        std::min(kFfnRows, kFfnValues / std::min(e.tokens, kFfnTokens) / kRowMultiple * kRowMultiple);
     const double wanted = chunk / microseconds(gate_up_work(e));
     const std::int64_t multiples = wanted < kFfnRows ? static_cast<std::int64_t>(wanted) / kRowMultiple + 1 : kFfnRows;
-    e.piece_rows = std::min(multiples * kRowMultiple, kFfnRows);
+    e.piece_rows = std::min(multiples * kRowMultiple, most);
     e.first_piece = pieces;
     pieces += (width(e) + e.piece_rows - 1) / e.piece_rows;
   }
