@@ -42,10 +42,6 @@ inline void lane_scales(const MatrixView& w, std::int64_t row, float* to) {
   w.format == WeightFormat::kInt4Group ? int4_lane_scales(w, row, to) : int8_lane_scales(w, row, to);
 }
 
-inline const std::byte* int8_x_row(const LinearArgs<std::byte>& args, std::int64_t t) {
-  return args.x + (args.x_rows != nullptr ? args.x_rows[t] : t) * args.ldx;
-}
-
 // Dots of tokens [first, first + tokens) and a panel's rows, whose first is `row`. sums [tokens, S, 16]
 template <int S>
 void store_dots(const LinearArgs<std::byte>& args, std::int64_t first, std::int64_t tokens, std::int64_t row,
@@ -56,7 +52,7 @@ void store_dots(const LinearArgs<std::byte>& args, std::int64_t first, std::int6
     for (std::int64_t part = 0; part < 16; part += S < 16 ? S : 16) {
       const std::int64_t t = first + (v + part) / S, r = (v + part) % S;
       if (t >= first + tokens) break;
-      float* y = args.y + (args.y_rows != nullptr ? args.y_rows[t] : t) * args.ldy + row + r;
+      float* y = args.y_row(t) + row + r;
       for (std::int64_t i = 0; i < (S < 16 ? S : 16) && r + i < rows; ++i) {
         y[i] = args.y_weights == nullptr ? dots[part + i] : __builtin_fmaf(args.y_weights[t], dots[part + i], y[i]);
       }
@@ -114,7 +110,7 @@ void unpack_int8_rows(const Int8Panel& panel, std::int64_t c, std::int64_t row, 
 template <class W>
 void int8_blocks(const Int8Panel& panel, std::int64_t row, const LinearArgs<std::byte>& args, const Int8Scratch& s) {
   const std::byte* x[kInt8BlockTokens] = {};
-  for (std::int64_t t = 0; t < args.tokens; ++t) x[t] = int8_x_row(args, t);
+  for (std::int64_t t = 0; t < args.tokens; ++t) x[t] = args.x_row(t);
   const std::int64_t stride = panel.chunks * tensor::kInt8Lanes;
   for (std::int64_t r = 0; r < panel.rows; r += kInt8BlockRows) {
     const std::int64_t rows = panel.rows - r < kInt8BlockRows ? panel.rows - r : kInt8BlockRows;
@@ -146,7 +142,7 @@ void int8_unpacked_panel(const Int8Panel& panel, std::int64_t row, const LinearA
   for (std::int64_t i = 0; i < count_tiles(args.tokens); ++i) {
     const std::int64_t first = tile_begin(args.tokens, i), tokens = tile_begin(args.tokens, i + 1) - first;
     const std::byte* x[kInt8TileTokens] = {};
-    for (std::int64_t t = 0; t < tokens; ++t) x[t] = int8_x_row(args, first + t);
+    for (std::int64_t t = 0; t < tokens; ++t) x[t] = args.x_row(first + t);
     for (std::int64_t c = 0; c < panel.chunks; ++c) {
       add_int8_run_of<W, kInt8PanelRows>(tokens, {.x = x,
                                                   .x_at = c * kRowChunkBytes,
@@ -169,7 +165,7 @@ void int8_panel(const Int8Panel& panel, std::int64_t row, const LinearArgs<std::
   if (args.tokens > kInt8BlockTokens) return int8_unpacked_panel<W>(panel, row, args, s);
   if (args.tokens > kInt8DirectTokens) return int8_blocks<W>(panel, row, args, s);
   const std::byte* x[kInt8DirectTokens] = {};
-  for (std::int64_t t = 0; t < args.tokens; ++t) x[t] = int8_x_row(args, t);
+  for (std::int64_t t = 0; t < args.tokens; ++t) x[t] = args.x_row(t);
   kDirect[args.tokens - 1](panel, x, s.sums);
   store_dots<kInt8PanelRows>(args, 0, args.tokens, row, panel.rows, s.sums);
 }

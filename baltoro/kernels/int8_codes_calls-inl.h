@@ -6,7 +6,7 @@
 inline void store_coded(const LinearArgs<std::byte>& args, std::int64_t first, std::int64_t tokens, std::int64_t row,
                         std::int64_t rows, const float* sums) {
   for (std::int64_t t = first; t < first + tokens; ++t, sums += kInt8CodeSums) {
-    float* y = args.y + (args.y_rows != nullptr ? args.y_rows[t] : t) * args.ldy + row;
+    float* y = args.y_row(t) + row;
     for (std::int64_t r = 0; r < rows; r += 16) {
       const auto some = static_cast<__mmask16>(rows - r < 16 ? (1 << (rows - r)) - 1 : 0xFFFF);
       F dots = sums_of_lanes(sums + r * tensor::kInt8Lanes);
@@ -41,7 +41,7 @@ void stream_panel(const Int8Panel& panel, std::int64_t row, const LinearArgs<std
   static constexpr Stream kStream[kInt8StreamTokens] = {stream_codes_panel<W, 1>, stream_codes_panel<W, 2>,
                                                         stream_codes_panel<W, 3>, stream_codes_panel<W, 4>};
   const std::byte* x[kInt8StreamTokens] = {};
-  for (std::int64_t t = 0; t < args.tokens; ++t) x[t] = int8_x_row(args, t);
+  for (std::int64_t t = 0; t < args.tokens; ++t) x[t] = args.x_row(t);
   kStream[args.tokens - 1](panel, x, sums);
   store_coded(args, 0, args.tokens, row, panel.rows, sums);
 }
@@ -58,7 +58,7 @@ void tile_panel(const Int8Panel& panel, std::int64_t row, const LinearArgs<std::
   const auto begin = [&](std::int64_t i) { return args.tokens * i / tiles; };
   const auto find_rows = [&](std::int64_t i, const std::byte** rows) {
     for (std::int64_t t = 0; t < kInt8CodeTokens; ++t) {
-      rows[t] = int8_x_row(args, begin(i) + t < args.tokens ? begin(i) + t : args.tokens - 1);
+      rows[t] = args.x_row(begin(i) + t < args.tokens ? begin(i) + t : args.tokens - 1);
     }
   };
   find_rows(0, x[0]);

@@ -50,6 +50,9 @@ struct LinearArgs {
   const std::int32_t* y_rows = nullptr;
   const float* y_weights = nullptr;
   std::int64_t tokens = 0;
+
+  [[gnu::always_inline]] const T* x_row(std::int64_t t) const { return x + (x_rows != nullptr ? x_rows[t] : t) * ldx; }
+  [[gnu::always_inline]] float* y_row(std::int64_t t) const { return y + (y_rows != nullptr ? y_rows[t] : t) * ldy; }
 };
 
 // Attention of some queries (a token and a head each) of one sequence over its paged latent cache (absorbed MLA,

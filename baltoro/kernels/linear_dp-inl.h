@@ -66,16 +66,12 @@ template <int T, int R, bool kWhole>
   }
 }
 
-[[gnu::always_inline]] inline float* y_row(const LinearArgs<bf16>& args, std::int64_t t) {
-  return args.y + (args.y_rows != nullptr ? args.y_rows[t] : t) * args.ldy;
-}
-
-// Asks for columns [row, row + rows) of the results of tokens [first, first + n), which store_sums reads and writes:
-// they lie as far apart as rows do, so nothing else fetches them. Into the second cache, as tiles fill the first.
+// Asks for columns [row, row + rows) of the results of tokens [first, first + n), which are read where they are added
+// to: they lie a row apart, so nothing else fetches them. Into the second cache, as the products fill the first.
 inline void prefetch_results(const LinearArgs<bf16>& args, std::int64_t first, std::int64_t n, std::int64_t row,
                              std::int64_t rows) {
   for (std::int64_t t = first; t < first + n; ++t) {
-    const float* y = y_row(args, t) + row;
+    const float* y = args.y_row(t) + row;
     for (std::int64_t r = 0; r < rows; r += 16) _mm_prefetch(y + r, _MM_HINT_T1);
   }
 }
@@ -85,7 +81,7 @@ inline void store_sums(const LinearArgs<bf16>& args, std::int64_t t, std::int64_
                        const float* sums) {
   const __mmask16 mask = first_lanes(rows, 16);
   F dots = sums_of_lanes(sums);
-  float* y = y_row(args, t) + row;
+  float* y = args.y_row(t) + row;
   if (args.y_weights != nullptr) dots = add(_mm512_maskz_loadu_ps(mask, y), mul(set1(args.y_weights[t]), dots));
   _mm512_mask_storeu_ps(y, mask, dots);
 }

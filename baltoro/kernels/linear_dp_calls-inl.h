@@ -42,8 +42,8 @@ inline void prefetch_columns(const bf16* x, std::int64_t columns) {
 template <class W>
 void order_tokens(const LinearArgs<bf16>& args, std::int64_t cols, std::int64_t first, std::int64_t n, bf16* packed) {
   for (std::int64_t t = 0; t < n; ++t) {
-    const bf16* x = x_row(args, first + t);
-    const bf16* next_row = x_row(args, first + clamp(t + 1, n - 1));
+    const bf16* x = args.x_row(first + t);
+    const bf16* next_row = args.x_row(first + clamp(t + 1, n - 1));
     for (std::int64_t c = 0; c < cols; c += W::kRun) {
       const std::int64_t columns = clamp(cols - c, W::kRun);
       prefetch_columns(c + W::kRun < cols ? x + c + W::kRun : next_row, clamp(cols, W::kRun));
@@ -65,8 +65,8 @@ void order_tiles(const LinearArgs<bf16>& args, std::int64_t cols, std::int64_t f
       bf16* to = packed + c * n + begin * run_width<W>(columns);
       for (std::int64_t t = 0; t < count; ++t) {
         const bool last = t + 1 == count;
-        prefetch_columns(x_row(args, first + begin + (last ? 0 : t + 1)) + c + (last ? W::kRun : 0), columns);
-        order_steps<W>(x_row(args, first + begin + t) + c, columns, to + t * kStep, count * kStep);
+        prefetch_columns(args.x_row(first + begin + (last ? 0 : t + 1)) + c + (last ? W::kRun : 0), columns);
+        order_steps<W>(args.x_row(first + begin + t) + c, columns, to + t * kStep, count * kStep);
       }
     }
     begin += count;
@@ -210,7 +210,7 @@ inline void linear_few_pairs(const MatrixView& w, const LinearArgs<bf16>& args, 
     const std::int64_t rows = clamp(row_end - row, kDpRows);
     for (std::int64_t c = 0; c < w.cols; c += step) {
       const std::int64_t columns = clamp(w.cols - c, step);
-      kAdd[args.tokens - 1]({.x = packed ? scratch.x + c * args.tokens : x_row(args, 0) + c,
+      kAdd[args.tokens - 1]({.x = packed ? scratch.x + c * args.tokens : args.x_row(0) + c,
                              .x_stride = packed ? run_width<PlainPairs>(columns) : args.ldx,
                              .w = w.data + row * w.row_bytes() + c * 2,
                              .w_stride = w.row_bytes(),

@@ -79,7 +79,7 @@ void transposed_tile(const Rows& rows, std::int64_t count, std::int64_t c, std::
   const X* x[T];
   F acc[T][V];
   for (int i = 0; i < T; ++i) {
-    x[i] = x_row(args, t + i);
+    x[i] = args.x_row(t + i);
     for (int v = 0; v < V; ++v) acc[i][v] = zero();
   }
   add_rows<T, V>(rows, count, c, columns, x, acc);

@@ -37,7 +37,7 @@ void transposed_tile(const float* slice, std::int64_t rows, std::int64_t c, std:
   const bf16* x[P];
   Tile<P> acc;
   clear<P>(acc);
-  for (int i = 0; i < P; ++i) x[i] = x_row(args, t + i);
+  for (int i = 0; i < P; ++i) x[i] = args.x_row(t + i);
   if (args.x_rows == nullptr) {
     product<MultiplyPairs, 4, P>(reinterpret_cast<const std::byte*>(x[0]), args.ldx * 2, 4, slice, rows / 2, {}, acc);
   } else {
@@ -148,7 +148,7 @@ inline void transposed_few(const MatrixView& w, const LinearArgs<bf16>& args) {
         const std::int64_t first = part_begin(args.tokens, parts, i),
                            tokens = part_begin(args.tokens, parts, i + 1) - first;
         const bf16* x[kFewAtOnce];
-        for (std::int64_t t = 0; t < tokens; ++t) x[t] = x_row(args, first + t) + r;
+        for (std::int64_t t = 0; t < tokens; ++t) x[t] = args.x_row(first + t) + r;
         kRows[tokens - 1]({.w = w.data + r * row_bytes + c * 2,
                            .row_bytes = row_bytes,
                            .rows = clamp(w.rows - r, kFewRows),

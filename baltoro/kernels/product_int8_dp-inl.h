@@ -60,7 +60,7 @@ template <int T>
                                              float* sums) {
   const std::int64_t cols = w.row_bytes();  // padded
   RowGroupTile<T> tile{.x = {}, .sums = sums, .stride = cols};
-  for (int t = 0; t < T; ++t) tile.x[t] = x_row(args, token + t);
+  for (int t = 0; t < T; ++t) tile.x[t] = args.x_row(token + t);
   const std::byte *codes = w.data, *scales = w.scale;
   for (std::int64_t row = 0; row < w.rows; row += tensor::kInt8GroupRows) {
     std::int64_t c = 0;

@@ -23,13 +23,8 @@ void copy_row(const MatrixView& w, std::int64_t row, float* y) {
 }
 
 template <typename T>
-const T* x_row(const LinearArgs<T>& args, std::int64_t t) {
-  return args.x + (args.x_rows != nullptr ? args.x_rows[t] : t) * args.ldx;
-}
-
-template <typename T>
 void store(const LinearArgs<T>& args, std::int64_t t, std::int64_t column, float value) {
-  float* y = args.y + (args.y_rows != nullptr ? args.y_rows[t] : t) * args.ldy + column;
+  float* y = args.y_row(t) + column;
   *y = args.y_weights != nullptr ? *y + args.y_weights[t] * value : value;
 }
 
@@ -41,7 +36,7 @@ void linear(const MatrixView& w, const LinearArgs<T>& args, std::int64_t row_beg
   for (std::int64_t r = row_begin; r < row_end; ++r) {
     copy_row(w, r, row);
     for (std::int64_t t = 0; t < args.tokens; ++t) {
-      const T* x = x_row(args, t);
+      const T* x = args.x_row(t);
       float sum = 0;
       for (std::int64_t c = 0; c < w.cols; ++c) sum += widen(x[c]) * row[c];
       store(args, t, r, sum);
@@ -53,7 +48,7 @@ template <typename T>
 void linear_transposed(const MatrixView& w, const LinearArgs<T>& args, std::byte*) {
   for (std::int64_t c = 0; c < w.cols; ++c) {
     for (std::int64_t t = 0; t < args.tokens; ++t) {
-      const T* x = x_row(args, t);
+      const T* x = args.x_row(t);
       float sum = 0;
       for (std::int64_t r = 0; r < w.rows; ++r) sum += widen(x[r]) * tensor::matrix_element(w, r, c);
       store(args, t, c, sum);

@@ -119,8 +119,8 @@ void scalar_linear_int8(const MatrixView& w, const LinearArgs<std::byte>& args, 
   BALTORO_DCHECK(reads_int8(w), "a weight of 8-bit or regular 4-bit groups");
   for (std::int64_t r = row_begin; r < row_end; ++r) {
     for (std::int64_t t = 0; t < args.tokens; ++t) {
-      const float value = dot(w, r, args.x + (args.x_rows != nullptr ? args.x_rows[t] : t) * args.ldx);
-      float* y = args.y + (args.y_rows != nullptr ? args.y_rows[t] : t) * args.ldy + r;
+      const float value = dot(w, r, args.x_row(t));
+      float* y = args.y_row(t) + r;
       *y = args.y_weights != nullptr ? std::fma(args.y_weights[t], value, *y) : value;
     }
   }

@@ -6,15 +6,10 @@
 template <class W, typename X, int T, int R>
 void tile(const Panel& panel, std::int64_t row, const X* const* x, float* dots);
 
-template <typename X>
-const X* x_row(const LinearArgs<X>& args, std::int64_t t) {
-  return args.x + (args.x_rows != nullptr ? args.x_rows[t] : t) * args.ldx;
-}
-
 // Stores or accumulates elements [column, column + n) of token t's result.
 template <typename X>
 void store_dots(const LinearArgs<X>& args, std::int64_t t, std::int64_t column, const float* dots, std::int64_t n) {
-  float* y = args.y + (args.y_rows != nullptr ? args.y_rows[t] : t) * args.ldy + column;
+  float* y = args.y_row(t) + column;
   if (args.y_weights == nullptr) {
     for (std::int64_t i = 0; i < n; ++i) y[i] = dots[i];
   } else {
@@ -27,7 +22,7 @@ template <class W, typename X, int T>
 void tile_rows(const Panel& panel, std::int64_t row_begin, const LinearArgs<X>& args, std::int64_t t) {
   constexpr int kRows = T == 1 ? 8 : 4;
   const X* x[T];
-  for (int i = 0; i < T; ++i) x[i] = x_row(args, t + i);
+  for (int i = 0; i < T; ++i) x[i] = args.x_row(t + i);
   float dots[T * kRows];
   std::int64_t row = 0;
   for (; row + kRows <= panel.rows; row += kRows) {
