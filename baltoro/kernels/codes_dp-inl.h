@@ -34,7 +34,7 @@ struct RowScales {
 };
 
 struct Int4Codes {
-  static constexpr std::int64_t kRun = kBlock;
+  static constexpr std::int64_t run(std::int64_t) { return kBlock; }  // columns at a time
   static constexpr bool kShortRuns = true;
   static constexpr int kExpand = 4;            // vectors of pairs in a vector of codes
   static constexpr bool kInLanes = true;       // expanded again for each tile
@@ -141,7 +141,7 @@ struct Int4Codes {
 };
 
 struct F8Codes {
-  static constexpr std::int64_t kRun = kBlock;
+  static constexpr std::int64_t run(std::int64_t) { return kBlock; }  // columns at a time
   static constexpr bool kShortRuns = false;
   static constexpr int kExpand = 2;
   static constexpr bool kInLanes = false;

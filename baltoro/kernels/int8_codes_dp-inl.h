@@ -3,7 +3,7 @@
 // those of INT4, and a vector of codes holds four columns of each, of which the even two come first.
 
 struct Int8Codes {
-  static constexpr std::int64_t kRun = kBlock;
+  static constexpr std::int64_t run(std::int64_t) { return kBlock; }  // columns at a time
   static constexpr bool kShortRuns = false;
   static constexpr int kExpand = 2;
   static constexpr bool kInLanes = false;

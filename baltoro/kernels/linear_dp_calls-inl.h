@@ -2,7 +2,7 @@
 // A call of linear_bf16 cut into chunks of tokens, panels of rows and tiles; see linear_dp-inl.h.
 
 struct PlainPairs {  // BF16 weights
-  static constexpr std::int64_t kRun = kPairRun;
+  static std::int64_t run(std::int64_t cols) { return pair_run(cols); }
   static std::int64_t vectors(std::int64_t n) { return count_tiles(n, kStep); }
   static void order(const bf16* x, std::int64_t n, bf16* to) { order_steps(x, n, to, kStep); }
   // Step i of n columns to to + i * stride, zero behind the last column.
@@ -41,12 +41,13 @@ inline void prefetch_columns(const bf16* x, std::int64_t columns) {
 // Activations of tokens [first, first + n) in the order of W: [run, token, run width].
 template <class W>
 void order_tokens(const LinearArgs<bf16>& args, std::int64_t cols, std::int64_t first, std::int64_t n, bf16* packed) {
+  const std::int64_t run = W::run(cols);
   for (std::int64_t t = 0; t < n; ++t) {
     const bf16* x = args.x_row(first + t);
     const bf16* next_row = args.x_row(first + clamp(t + 1, n - 1));
-    for (std::int64_t c = 0; c < cols; c += W::kRun) {
-      const std::int64_t columns = clamp(cols - c, W::kRun);
-      prefetch_columns(c + W::kRun < cols ? x + c + W::kRun : next_row, clamp(cols, W::kRun));
+    for (std::int64_t c = 0; c < cols; c += run) {
+      const std::int64_t columns = clamp(cols - c, run);
+      prefetch_columns(c + run < cols ? x + c + run : next_row, clamp(cols, run));
       W::order(x + c, columns, packed + c * n + t * run_width<W>(columns));
     }
   }
@@ -56,16 +57,16 @@ void order_tokens(const LinearArgs<bf16>& args, std::int64_t cols, std::int64_t 
 template <class W>
 void order_tiles(const LinearArgs<bf16>& args, std::int64_t cols, std::int64_t first, std::int64_t n, std::int64_t most,
                  bf16* packed) {
-  const std::int64_t tiles = count_tiles(n, most);
+  const std::int64_t tiles = count_tiles(n, most), run = W::run(cols);
   std::int64_t begin = 0;
   for (std::int64_t i = 0; i < tiles; ++i) {
     const std::int64_t count = tile_count(n, tiles, i);
-    for (std::int64_t c = 0; c < cols; c += W::kRun) {
-      const std::int64_t columns = clamp(cols - c, W::kRun);
+    for (std::int64_t c = 0; c < cols; c += run) {
+      const std::int64_t columns = clamp(cols - c, run);
       bf16* to = packed + c * n + begin * run_width<W>(columns);
       for (std::int64_t t = 0; t < count; ++t) {
         const bool last = t + 1 == count;
-        prefetch_columns(args.x_row(first + begin + (last ? 0 : t + 1)) + c + (last ? W::kRun : 0), columns);
+        prefetch_columns(args.x_row(first + begin + (last ? 0 : t + 1)) + c + (last ? run : 0), columns);
         order_steps<W>(args.x_row(first + begin + t) + c, columns, to + t * kStep, count * kStep);
       }
     }
@@ -204,7 +205,7 @@ inline void linear_few_pairs(const MatrixView& w, const LinearArgs<bf16>& args, 
   static constexpr Add kAdd[kDpPairTokens] = {add_pairs<1>, add_pairs<2>, add_pairs<3>,
                                               add_pairs<4>, add_pairs<5>, add_pairs<6>};
   const bool packed = args.tokens > 1 && args.x_rows != nullptr;
-  const std::int64_t step = packed ? kPairRun : w.cols;  // few tokens: rows from end to end, as memory likes it
+  const std::int64_t step = packed ? pair_run(w.cols) : w.cols;  // few tokens: rows from end to end, as memory likes it
   if (packed) order_tokens<PlainPairs>(args, w.cols, 0, args.tokens, scratch.x);
   for (std::int64_t row = row_begin; row < row_end; row += kDpRows) {
     const std::int64_t rows = clamp(row_end - row, kDpRows);
@@ -228,20 +229,25 @@ inline void linear_few_pairs(const MatrixView& w, const LinearArgs<bf16>& args, 
 inline void multiply_pairs(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t row_begin,
                            std::int64_t row_end, std::int64_t first, std::int64_t n, const DpScratch& scratch) {
   order_tiles<PlainPairs>(args, w.cols, first, n, kDpHeldTokens, scratch.x);
+  const std::int64_t width = pair_run(w.cols);
   for (std::int64_t row = row_begin; row < row_end; row += kDpPairPanelRows) {
     const std::int64_t rows = clamp(row_end - row, kDpPairPanelRows);
     const std::byte* panel = w.data + row * w.row_bytes();
-    for (std::int64_t c = 0; c < w.cols; c += kPairRun) {
+    for (std::int64_t c = 0; c < w.cols; c += width) {
       const PairRun run{.x = scratch.x + c * n,
                         .tokens = n,
                         .w = panel + c * 2,
                         .w_stride = w.row_bytes(),
                         .rows = rows,
-                        .columns = clamp(w.cols - c, kPairRun),
-                        .next = panel + (c + kPairRun < w.cols ? (c + kPairRun) * 2 : rows * w.row_bytes()),
+                        .columns = clamp(w.cols - c, width),
+                        .next = panel + (c + width < w.cols ? (c + width) * 2 : rows * w.row_bytes()),
                         .sums = scratch.sums,
                         .first = c == 0};
-      run.columns == kPairRun ? add_pair_run<true>(run) : add_pair_run<false>(run);
+      if (run.columns == kPairRun) {
+        add_pair_run<kPairRun>(run);
+      } else {
+        run.columns == kLongPairRun ? add_pair_run<kLongPairRun>(run) : add_pair_run<0>(run);
+      }
     }
     store_tile(args, first, n, row, rows, scratch.sums, kDpPairSums);
   }

@@ -34,7 +34,9 @@ void add_pairs(const Run& given) {
   for (; r < run.rows; ++r) add_rows_of_pairs<T, 1>(run, r);
 }
 
-constexpr std::int64_t kPairRun = 1024;
+// Columns of a run, of which short rows are one.
+constexpr std::int64_t kPairRun = 1024, kLongPairRun = 1536;
+constexpr std::int64_t pair_run(std::int64_t cols) { return cols <= kLongPairRun ? kLongPairRun : kPairRun; }
 
 // Some rows times some tokens over a run.
 struct PairTile {
@@ -48,10 +50,10 @@ struct PairTile {
 };
 
 // Not inlined, few arguments: GCC 12 keeps addresses that find no register in vectors, and reading one back waits for
-// all products before it. kWhole: columns are kPairRun.
-template <int T, int R, bool kWhole>
+// all products before it. kColumns: the tile's columns, or 0.
+template <int T, int R, std::int64_t kColumns>
 [[gnu::noinline]] void add_pair_tile(const PairTile& tile) {
-  const std::int64_t columns = kWhole ? kPairRun : tile.columns;
+  const std::int64_t columns = kColumns > 0 ? kColumns : tile.columns;
   const bf16* x = tile.x;
   const std::byte* w = tile.w;
   const std::byte* ahead[3] = {tile.ahead[0], tile.ahead[1], tile.ahead[2]};
@@ -67,7 +69,7 @@ template <int T, int R, bool kWhole>
     for (const std::byte* row : ahead) _mm_prefetch(row + c * 2 + 63, _MM_HINT_T0);  // files align nothing
     add_step<T, R, true>(x, kStep, w + c * 2, w_stride, kStep, acc);
   }
-  if (!kWhole && c < columns) add_step<T, R, false>(x, kStep, w + c * 2, w_stride, columns - c, acc);
+  if (kColumns == 0 && c < columns) add_step<T, R, false>(x, kStep, w + c * 2, w_stride, columns - c, acc);
   for (int t = 0; t < T; ++t) {
     for (int i = 0; i < R; ++i) store(sums + t * kDpPairSums + i * 16, acc[t][i]);
   }
@@ -103,14 +105,14 @@ struct PairRun {
 
 // Six rows stay in the first cache while all tokens pass in the order they are read, and the six after them are asked
 // for. The other way round the rows, which in a file begin anywhere, came from the second cache two lines a read.
-template <bool kWhole>
+template <std::int64_t kColumns>
 void add_pair_run(const PairRun& run) {
   using Add = void (*)(const PairTile&);
   static constexpr Add kAdd[2][kDpHeldRows] = {
-      {add_pair_tile<3, 1, kWhole>, add_pair_tile<3, 2, kWhole>, add_pair_tile<3, 3, kWhole>,
-       add_pair_tile<3, 4, kWhole>, add_pair_tile<3, 5, kWhole>, add_pair_tile<3, 6, kWhole>},
-      {add_pair_tile<4, 1, kWhole>, add_pair_tile<4, 2, kWhole>, add_pair_tile<4, 3, kWhole>,
-       add_pair_tile<4, 4, kWhole>, add_pair_tile<4, 5, kWhole>, add_pair_tile<4, 6, kWhole>}};
+      {add_pair_tile<3, 1, kColumns>, add_pair_tile<3, 2, kColumns>, add_pair_tile<3, 3, kColumns>,
+       add_pair_tile<3, 4, kColumns>, add_pair_tile<3, 5, kColumns>, add_pair_tile<3, 6, kColumns>},
+      {add_pair_tile<4, 1, kColumns>, add_pair_tile<4, 2, kColumns>, add_pair_tile<4, 3, kColumns>,
+       add_pair_tile<4, 4, kColumns>, add_pair_tile<4, 5, kColumns>, add_pair_tile<4, 6, kColumns>}};
   static_assert(kDpHeldTokens == 4 && kDpPairTokens >= 5);  // more are cut into tiles of three and four
   const std::int64_t tiles = count_tiles(run.tokens, kDpHeldTokens), groups = count_tiles(run.rows, kDpHeldRows);
   const std::int64_t width = round_up(run.columns, kStep), first_rows = part_begin(run.rows, groups, 1);
