@@ -91,7 +91,7 @@ std::int64_t linear_scratch_bytes(std::int64_t rows, std::int64_t cols, std::int
   const std::int64_t panel = std::min(panel_rows(cols), round_up(rows, 8));
   const std::int64_t unpacked = panel * (scratch_row_floats(cols) + scratch_scale_floats(cols)) * 4;
   const std::int64_t pairs = std::min(tokens, dp_chunk_tokens(cols)) * dp_padded_cols(cols) * 2 +
-                             dp_sums_bytes(tokens) + kDpCodeBytes + 2 * kDpHeldRows * 64 +
+                             dp_sums_bytes(tokens) + kDpRowBytes + 2 * kDpHeldRows * 64 +
                              kDpScaledRows * scratch_scale_floats(cols) * 4;
   return std::max(unpacked, pairs);
 }

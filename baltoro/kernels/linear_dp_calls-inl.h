@@ -78,7 +78,7 @@ void order_tiles(const LinearArgs<bf16>& args, std::int64_t cols, std::int64_t f
 struct DpScratch {
   bf16* x = nullptr;             // [dp_chunk_tokens, padded cols]
   float* sums = nullptr;         // [tokens, kSums] or [tokens, kDpPairSums]
-  std::byte* codes = nullptr;    // kDpCodeBytes
+  std::byte* rows = nullptr;     // kDpRowBytes
   float* lane_scales = nullptr;  // [2, kDpHeldRows, 16]
   float* widened = nullptr;      // [kDpScaledRows, scratch_scale_floats]
 };
@@ -86,8 +86,8 @@ inline DpScratch cut_scratch(std::byte* scratch, std::int64_t cols, std::int64_t
   DpScratch s;
   s.x = reinterpret_cast<bf16*>(scratch);
   s.sums = reinterpret_cast<float*>(scratch + clamp(tokens, dp_chunk_tokens(cols)) * dp_padded_cols(cols) * 2);
-  s.codes = reinterpret_cast<std::byte*>(s.sums) + dp_sums_bytes(tokens);
-  s.lane_scales = reinterpret_cast<float*>(s.codes + kDpCodeBytes);
+  s.rows = reinterpret_cast<std::byte*>(s.sums) + dp_sums_bytes(tokens);
+  s.lane_scales = reinterpret_cast<float*>(s.rows + kDpRowBytes);
   s.widened = s.lane_scales + 2 * kDpHeldRows * 16;
   return s;
 }
@@ -107,8 +107,8 @@ struct CodeBuffers {
   HeldRows held;
 
   explicit CodeBuffers(const DpScratch& s) {
-    lanes = {.now = s.codes, .next = s.codes + kDpCodeBytes / 2};
-    held = {.pairs = {s.codes, s.codes + kDpCodeBytes / 2},
+    lanes = {.now = s.rows, .next = s.rows + kDpCodeBytes / 2};
+    held = {.pairs = {s.rows, s.rows + kDpCodeBytes / 2},
             .lane_scales = {s.lane_scales, s.lane_scales + kDpHeldRows * 16}};
   }
 };
@@ -241,13 +241,10 @@ inline void multiply_pairs(const MatrixView& w, const LinearArgs<bf16>& args, st
                         .rows = rows,
                         .columns = clamp(w.cols - c, width),
                         .next = panel + (c + width < w.cols ? (c + width) * 2 : rows * w.row_bytes()),
+                        .held = reinterpret_cast<bf16*>(scratch.rows),
                         .sums = scratch.sums,
                         .first = c == 0};
-      if (run.columns == kPairRun) {
-        add_pair_run<kPairRun>(run);
-      } else {
-        run.columns == kLongPairRun ? add_pair_run<kLongPairRun>(run) : add_pair_run<0>(run);
-      }
+      add_pair_run(run);
     }
     store_tile(args, first, n, row, rows, scratch.sums, kDpPairSums);
   }

@@ -34,30 +34,30 @@ void add_pairs(const Run& given) {
   for (; r < run.rows; ++r) add_rows_of_pairs<T, 1>(run, r);
 }
 
-// Columns of a run, of which short rows are one.
-constexpr std::int64_t kPairRun = 1024, kLongPairRun = 1536;
-constexpr std::int64_t pair_run(std::int64_t cols) { return cols <= kLongPairRun ? kLongPairRun : kPairRun; }
+constexpr std::int64_t pair_run(std::int64_t cols) { return cols <= kDpLongPairRun ? kDpLongPairRun : kDpPairRun; }
 
 // Some rows times some tokens over a run.
 struct PairTile {
-  const bf16* x = nullptr;  // [step, T, 32]
+  const bf16* x = nullptr;  // [step, T, 32], zero behind the last column
   const std::byte* w = nullptr;
   std::int64_t w_stride = 0;
-  std::int64_t columns = 0;
+  std::int64_t columns = 0;        // at least one
+  bf16* held = nullptr;            // the rows of w as [step, R, 32], zero behind the last column
   float* sums = nullptr;           // of the first row: [T, kDpPairSums]
   bool first = false;              // sums hold nothing yet
   const std::byte* ahead[3] = {};  // rows to ask memory for, as many columns of them
 };
 
+// kHold: the rows come from w and are put into held for the tiles after this one.
 // Not inlined, few arguments: GCC 12 keeps addresses that find no register in vectors, and reading one back waits for
-// all products before it. kColumns: the tile's columns, or 0.
-template <int T, int R, std::int64_t kColumns>
+// all products before it. The loop tests its end last: sums that might pass it untouched are kept in memory too.
+template <int T, int R, bool kHold>
 [[gnu::noinline]] void add_pair_tile(const PairTile& tile) {
-  const std::int64_t columns = kColumns > 0 ? kColumns : tile.columns;
+  const std::int64_t columns = tile.columns, w_stride = tile.w_stride;
   const bf16* x = tile.x;
   const std::byte* w = tile.w;
+  bf16* held = tile.held;
   const std::byte* ahead[3] = {tile.ahead[0], tile.ahead[1], tile.ahead[2]};
-  const std::int64_t w_stride = tile.w_stride;
   float* sums = tile.sums;
   const __mmask16 mask = tile.first ? 0 : 0xFFFF;
   F acc[T][R];
@@ -65,11 +65,16 @@ template <int T, int R, std::int64_t kColumns>
     for (int i = 0; i < R; ++i) acc[t][i] = _mm512_maskz_loadu_ps(mask, sums + t * kDpPairSums + i * 16);
   }
   std::int64_t c = 0;
-  for (; c + kStep <= columns; c += kStep, x += T * kStep) {
+  do {
     for (const std::byte* row : ahead) _mm_prefetch(row + c * 2 + 63, _MM_HINT_T0);  // files align nothing
-    add_step<T, R, true>(x, kStep, w + c * 2, w_stride, kStep, acc);
-  }
-  if (kColumns == 0 && c < columns) add_step<T, R, false>(x, kStep, w + c * 2, w_stride, columns - c, acc);
+    if constexpr (kHold) {
+      for (int i = 0; i < R; ++i)
+        _mm512_store_si512(held + i * kStep, load_pairs(w + i * w_stride + c * 2, columns - c));
+    }
+    add_step<T, R, true>(x + c * T, kStep, reinterpret_cast<const std::byte*>(held), kStep * 2, kStep, acc);
+    c += kStep;
+    held += R * kStep;
+  } while (c < columns);
   for (int t = 0; t < T; ++t) {
     for (int i = 0; i < R; ++i) store(sums + t * kDpPairSums + i * 16, acc[t][i]);
   }
@@ -99,20 +104,25 @@ struct PairRun {
   std::int64_t rows = 0;  // at most kDpPairPanelRows
   std::int64_t columns = 0;
   const std::byte* next = nullptr;  // the run after it: the same rows, or those of the next panel
+  bf16* held = nullptr;             // kDpHeldRows rows of the run
   float* sums = nullptr;            // [tokens, kDpPairSums]
   bool first = false;
 };
 
-// Six rows stay in the first cache while all tokens pass in the order they are read, and the six after them are asked
-// for. The other way round the rows, which in a file begin anywhere, came from the second cache two lines a read.
-template <std::int64_t kColumns>
-void add_pair_run(const PairRun& run) {
+// Six rows stay in the first cache, as the first tile has put them there side by side, while all tokens pass in the
+// order they are read, and the six after them are asked for. As stored, a row begins anywhere, so that each read takes
+// two lines, and rows may share cache sets.
+inline void add_pair_run(const PairRun& run) {
   using Add = void (*)(const PairTile&);
-  static constexpr Add kAdd[2][kDpHeldRows] = {
-      {add_pair_tile<3, 1, kColumns>, add_pair_tile<3, 2, kColumns>, add_pair_tile<3, 3, kColumns>,
-       add_pair_tile<3, 4, kColumns>, add_pair_tile<3, 5, kColumns>, add_pair_tile<3, 6, kColumns>},
-      {add_pair_tile<4, 1, kColumns>, add_pair_tile<4, 2, kColumns>, add_pair_tile<4, 3, kColumns>,
-       add_pair_tile<4, 4, kColumns>, add_pair_tile<4, 5, kColumns>, add_pair_tile<4, 6, kColumns>}};
+  static constexpr Add kAdd[2][2][kDpHeldRows] = {
+      {{add_pair_tile<3, 1, false>, add_pair_tile<3, 2, false>, add_pair_tile<3, 3, false>, add_pair_tile<3, 4, false>,
+        add_pair_tile<3, 5, false>, add_pair_tile<3, 6, false>},
+       {add_pair_tile<4, 1, false>, add_pair_tile<4, 2, false>, add_pair_tile<4, 3, false>, add_pair_tile<4, 4, false>,
+        add_pair_tile<4, 5, false>, add_pair_tile<4, 6, false>}},
+      {{add_pair_tile<3, 1, true>, add_pair_tile<3, 2, true>, add_pair_tile<3, 3, true>, add_pair_tile<3, 4, true>,
+        add_pair_tile<3, 5, true>, add_pair_tile<3, 6, true>},
+       {add_pair_tile<4, 1, true>, add_pair_tile<4, 2, true>, add_pair_tile<4, 3, true>, add_pair_tile<4, 4, true>,
+        add_pair_tile<4, 5, true>, add_pair_tile<4, 6, true>}}};
   static_assert(kDpHeldTokens == 4 && kDpPairTokens >= 5);  // more are cut into tiles of three and four
   const std::int64_t tiles = count_tiles(run.tokens, kDpHeldTokens), groups = count_tiles(run.rows, kDpHeldRows);
   const std::int64_t width = round_up(run.columns, kStep), first_rows = part_begin(run.rows, groups, 1);
@@ -123,15 +133,18 @@ void add_pair_run(const PairRun& run) {
                   .turns = {.items = run.rows, .turns = tiles * groups}};
   for (std::int64_t g = 0; g < groups; ++g) {
     const std::int64_t row = part_begin(run.rows, groups, g), rows = part_begin(run.rows, groups, g + 1) - row;
-    PairTile tile{
-        .w = run.w + row * run.w_stride, .w_stride = run.w_stride, .columns = run.columns, .first = run.first};
+    PairTile tile{.w = run.w + row * run.w_stride,
+                  .w_stride = run.w_stride,
+                  .columns = run.columns,
+                  .held = run.held,
+                  .first = run.first};
     tile.x = run.x;
     tile.sums = run.sums + row * 16;
     for (std::int64_t i = 0; i < tiles; ++i) {
       ahead.turns.begin();
       for (const std::byte*& asked : tile.ahead) asked = ahead.take(tile.w);
       const std::int64_t count = tile_count(run.tokens, tiles, i);
-      kAdd[count - 3][rows - 1](tile);
+      kAdd[i == 0 ? 1 : 0][count - 3][rows - 1](tile);
       tile.x += count * width;
       tile.sums += count * kDpPairSums;
     }

@@ -56,9 +56,13 @@ inline constexpr int kDpSums = (kDpPanelRows + 1) * 16, kDpPairSums = (kDpPairPa
 constexpr std::int64_t dp_sums_bytes(std::int64_t tokens) {
   return (tokens < kTokensAtOnce ? tokens : kTokensAtOnce) * kDpPairSums * 4;
 }
-// Bytes of codes put in order for the run that is multiplied and the next: a panel's in lanes, or expanded rows.
+// Columns of a run of BF16 rows, of which short rows are one.
+inline constexpr std::int64_t kDpPairRun = 1024, kDpLongPairRun = 1536;
+// Bytes of rows put in order. Codes, for the run that is multiplied and the next: a panel's in lanes, or expanded rows.
+// BF16: the held rows of a run.
 inline constexpr std::int64_t kDpCodeBytes = 2 * kDpPanelRows * 256;
-static_assert(2 * kDpHeldRows * 512 * 2 <= kDpCodeBytes);
+inline constexpr std::int64_t kDpRowBytes = kDpHeldRows * kDpLongPairRun * 2;
+static_assert(2 * kDpHeldRows * 512 * 2 <= kDpCodeBytes && kDpCodeBytes <= kDpRowBytes);
 // Rows whose scales are at hand: a panel and what is expanded ahead of it.
 inline constexpr std::int64_t kDpScaledRows = kDpPanelRows + kDpHeldRows;
 constexpr std::int64_t dp_padded_cols(std::int64_t cols) { return round_up(cols, 512); }
