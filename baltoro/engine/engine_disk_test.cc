@@ -34,8 +34,8 @@ struct Disk : testing::Test {
   std::unique_ptr<Made> start(std::int64_t blocks = 64) {
     auto runner = std::make_unique<PrefixRunner>(PrefixRunnerOptions{.num_blocks = blocks}, &log);
     const std::size_t bytes = runner->block_memory(BlockId{0}).size();
-    auto directory =
-        KvDirectory::open({.dir = dir, .max_bytes = 1 << 20, .kv_bytes = bytes, .before_read = before_read});
+    auto directory = KvDirectory::open(
+        {.dir = dir, .max_bytes = 1 << 20, .kv_bytes = bytes, .fail_write = fail_write, .before_read = before_read});
     EXPECT_TRUE(directory.ok());
     auto store = KvStore::start(*std::move(directory), bytes);
     EXPECT_TRUE(store.ok());
@@ -62,8 +62,22 @@ struct Disk : testing::Test {
 
   std::string dir;
   PrefixRunnerLog log;
+  std::function<int()> fail_write;
   std::function<void()> before_read;
 };
+
+TEST_F(Disk, BlocksAreUnwrittenUntilTheirPagesAreThere) {
+  fail_write = [] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    return 0;
+  };
+  const auto engine = start();
+  (void)submit(*engine, 0)->wait();
+  engine->drain(20);
+  const KvDiskStats disk = *engine->stats().disk;
+  EXPECT_EQ(disk.blocks_unwritten, 0);
+  EXPECT_GE(disk.pages_written, 2);  // 150 tokens, blocks of 64
+}
 
 TEST_F(Disk, ADrainWritesEverythingAndTheNextEngineComputesLittle) {
   std::vector<std::vector<TokenId>> want;

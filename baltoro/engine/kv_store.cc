@@ -62,6 +62,7 @@ void KvStore::write(const PageId& id) {
     buffer->state = State::kWanted;
     buffer->order = ++orders_;
     buffer->id = id;
+    ++on_their_way_;
   }
   work_.notify_all();
 }
@@ -120,6 +121,7 @@ void KvStore::write_loop() {
       directory_->write(buffer->id, bytes_of(*buffer));
       lock.lock();
       buffer->state = State::kFree;
+      --on_their_way_;
       notify();
     } else {
       return;  // stopping, all written

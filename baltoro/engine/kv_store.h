@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -37,6 +38,8 @@ class KvStore {
   // A buffer for the next page to write, kv_bytes long; empty when all are on their way. Hand it over with write().
   std::span<std::byte> write_buffer();
   void write(const PageId& id);
+  // Pages handed over and not written yet. Takes no lock: `wake` is called under the store's.
+  std::int64_t pages_on_their_way() const { return on_their_way_; }
   // Notes that a chain of blocks, root first, is in use; forgotten where kMaxTouched others wait to be noted.
   void touch(std::vector<ChainKey> chain);
 
@@ -77,6 +80,8 @@ class KvStore {
   std::vector<std::vector<ChainKey>> touched_;
   std::uint64_t orders_ = 0;
   bool stopping_ = false;
+
+  std::atomic<std::int64_t> on_their_way_ = 0;
 
   std::thread writer_, reader_;
 };

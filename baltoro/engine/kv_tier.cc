@@ -183,7 +183,8 @@ void KvTier::clear() {
 
 KvTierStats KvTier::stats() const {
   KvTierStats stats = stats_;
-  stats.blocks_unwritten = store_->directory().takes_writes() ? static_cast<std::int64_t>(count_) : 0;
+  const std::int64_t wanted = store_->directory().takes_writes() ? static_cast<std::int64_t>(count_) : 0;
+  stats.blocks_unwritten = wanted + store_->pages_on_their_way();
   stats.requests_held = static_cast<std::int64_t>(held_.size());
   return stats;
 }

@@ -17,7 +17,7 @@
 namespace baltoro::engine {
 
 struct KvTierStats {
-  std::int64_t blocks_unwritten = 0;  // full, not handed over yet
+  std::int64_t blocks_unwritten = 0;  // full, not on disk yet
   std::int64_t blocks_restored = 0;   // since start
   std::int64_t requests_held = 0;     // that wait for pages
   std::int64_t requests_restored = 0;
