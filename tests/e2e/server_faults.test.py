@@ -15,7 +15,7 @@ import sys
 import tempfile
 import unittest
 
-from server_process import ROOT, ServerProcess, maps_more_than_any_limit
+from server_process import ROOT, ServerProcess, sanitized
 
 BALTORO = os.path.abspath(sys.argv[1])
 CALL = "<|tool_call_begin|>functions.{}:{}<|tool_call_argument_begin|>{}<|tool_call_end|>"
@@ -155,7 +155,7 @@ class Surroundings(unittest.TestCase):
         self.assertEqual(self.serves_or_says_why(self.run_limited({}, {"TMPDIR": "/nowhere"})), "")
 
     def test_memory_that_is_too_small_is_said_before_loading(self):
-        if maps_more_than_any_limit(BALTORO):
+        if sanitized(BALTORO):
             self.skipTest("a program under a sanitizer maps more than any limit")
         for megabytes in (16, 24, 40, 56, 64, 96, 160, 256):
             error = self.serves_or_says_why(self.run_limited({resource.RLIMIT_AS: megabytes << 20}))
