@@ -41,19 +41,6 @@ struct EvenTurns {
   }
 };
 
-// A tile over one run of columns.
-struct Run {
-  const bf16* x = nullptr;  // token t's activations: x + t * x_stride, in the order of w
-  std::int64_t x_stride = 0;
-  const std::byte* w = nullptr;  // row r: w + r * w_stride
-  std::int64_t w_stride = 0;
-  std::int64_t rows = 0;  // at most kDpRows
-  std::int64_t columns = 0;
-  float* sums = nullptr;        // [tokens, kSums]
-  bool first = false;           // sums hold nothing yet
-  std::int64_t bytes_left = 0;  // of a row of w, from here on
-};
-
 // A step of 32 columns at x and w, or of the first n of them.
 template <int T, int R, bool kWhole>
 [[gnu::always_inline]] inline void add_step(const bf16* x, std::int64_t x_stride, const std::byte* w,

@@ -198,29 +198,26 @@ void linear_codes(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_
   }
 }
 
-// At most kDpPairTokens, the activations packed or in place.
+// At most kDpPairTokens, their activations in place or, gathered, side by side.
 inline void linear_few_pairs(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t row_begin,
                              std::int64_t row_end, const DpScratch& scratch) {
-  using Add = void (*)(const Run&);
-  static constexpr Add kAdd[kDpPairTokens] = {add_pairs<1>, add_pairs<2>, add_pairs<3>,
-                                              add_pairs<4>, add_pairs<5>, add_pairs<6>};
-  const bool packed = args.tokens > 1 && args.x_rows != nullptr;
-  const std::int64_t step = packed ? pair_run(w.cols) : w.cols;  // few tokens: rows from end to end, as memory likes it
-  if (packed) order_tokens<PlainPairs>(args, w.cols, 0, args.tokens, scratch.x);
+  using Add = void (*)(const FewPairs&);
+  static constexpr Add kAdd[kDpPairTokens] = {add_pairs<1>, add_pairs<2>, add_pairs<3>, add_pairs<4>,
+                                              add_pairs<5>, add_pairs<6>, add_pairs<7>, add_pairs<8>};
+  const bool gather = args.tokens > 1 && args.x_rows != nullptr;
+  const std::int64_t width = round_up(w.cols, kStep), row_bytes = w.row_bytes();
+  for (std::int64_t t = 0; gather && t < args.tokens; ++t) {
+    PlainPairs::order(args.x_row(t), w.cols, scratch.x + t * width);
+  }
   for (std::int64_t row = row_begin; row < row_end; row += kDpRows) {
     const std::int64_t rows = clamp(row_end - row, kDpRows);
-    for (std::int64_t c = 0; c < w.cols; c += step) {
-      const std::int64_t columns = clamp(w.cols - c, step);
-      kAdd[args.tokens - 1]({.x = packed ? scratch.x + c * args.tokens : args.x_row(0) + c,
-                             .x_stride = packed ? run_width<PlainPairs>(columns) : args.ldx,
-                             .w = w.data + row * w.row_bytes() + c * 2,
-                             .w_stride = w.row_bytes(),
-                             .rows = rows,
-                             .columns = columns,
-                             .sums = scratch.sums,
-                             .first = c == 0,
-                             .bytes_left = w.row_bytes() - c * 2});
-    }
+    kAdd[args.tokens - 1]({.x = gather ? scratch.x : args.x_row(0),
+                           .x_stride = gather ? width : args.ldx,
+                           .w = w.data + row * row_bytes,
+                           .row_bytes = row_bytes,
+                           .rows = rows,
+                           .cols = w.cols,
+                           .sums = scratch.sums});
     store_tile(args, 0, args.tokens, row, rows, scratch.sums);
   }
 }

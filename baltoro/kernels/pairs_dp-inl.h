@@ -1,37 +1,85 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products with BF16 rows as stored: few tokens meet whole rows, more of them meet a panel run by run.
 
-// Few tokens. For more than one, memory is asked for the rows early, as the processor does too little of it.
-template <int T, int R>
-[[gnu::always_inline]] inline void add_rows_of_pairs(const Run& run, std::int64_t r) {
-  constexpr std::int64_t kAhead = 8192 / R;
-  const std::byte* w = run.w + r * run.w_stride;
-  float* sums = run.sums + r * 16;
+// Few tokens meet whole rows, R at a time.
+struct FewPairs {
+  const bf16* x = nullptr;  // token t's activations: x + t * x_stride
+  std::int64_t x_stride = 0;
+  const std::byte* w = nullptr;  // row r: w + r * row_bytes
+  std::int64_t row_bytes = 0;
+  std::int64_t rows = 0;  // at most kDpRows
+  std::int64_t cols = 0;
+  float* sums = nullptr;  // [tokens, kSums]
+};
+
+constexpr std::int64_t kPairsAhead = 8192;     // bytes asked for before they are used
+constexpr std::int64_t kTinyRowBytes = 1024;   // rows that caches may hold: four chains of sums are faster than one
+constexpr std::int64_t kShortRowBytes = 2048;  // that are over before one chain of sums gets going
+constexpr std::int64_t kNearBytes = 30 << 10;  // of x, that stay in the first cache beside the rows
+constexpr std::int64_t kOneRowTokens = 4;      // most whose x may be read for each row: loads take longer than products
+
+// Rows that share the loads of x, as many as leave room for their sums.
+template <int T>
+constexpr int kRowsBeside = T <= 6 ? 4 : 3;
+
+// How many rows, and whether memory is asked for them in the order they lie in. One stream reaches what a plain read
+// does, rows side by side 80 % of it where memory is fast; but x is read once for all of them, which decides where it
+// does not fit the first cache.
+struct RowOrder {
+  int rows = 0;
+  bool one_stream = false;
+};
+template <int T>
+constexpr RowOrder row_order(std::int64_t row_bytes) {
+  if (row_bytes <= kTinyRowBytes) return {.rows = kRowsBeside<T>, .one_stream = true};
+  if (row_bytes <= kShortRowBytes) return {.rows = 2, .one_stream = true};
+  const bool near = T == 1 || (T <= kOneRowTokens && T * row_bytes <= kNearBytes);
+  return near ? RowOrder{.rows = 1, .one_stream = true} : RowOrder{.rows = kRowsBeside<T>};
+}
+
+template <int T, int R, bool kOneStream>
+[[gnu::always_inline]] inline void add_rows_of_pairs(const FewPairs& few, std::int64_t r) {
+  const std::byte* w = few.w + r * few.row_bytes;
+  float* sums = few.sums + r * 16;
+  const std::int64_t group = R * few.row_bytes;
+  const std::byte* ahead = w + (group > kPairsAhead ? group : kPairsAhead);
   F acc[T][R];
   for (int t = 0; t < T; ++t) {
-    for (int i = 0; i < R; ++i) acc[t][i] = run.first ? zero() : load_f32(sums + t * kSums + i * 16);
+    for (int i = 0; i < R; ++i) acc[t][i] = zero();
   }
   std::int64_t c = 0;
-  for (; c + 32 <= run.columns; c += 32) {
-    if constexpr (T > 1) {  // at a row's end, the start of the one R rows on
-      const std::int64_t at = c * 2 + kAhead + (c * 2 + kAhead < run.bytes_left ? 0 : (R - 1) * run.w_stride);
-      for (int i = 0; i < R; ++i) _mm_prefetch(w + i * run.w_stride + at, _MM_HINT_T0);
+  for (; c + kStep <= few.cols; c += kStep) {
+    if constexpr (kOneStream) {
+      for (int i = 0; i < R; ++i, ahead += kStep * 2) _mm_prefetch(ahead, _MM_HINT_T0);
+    } else {  // at a row's end, the start of the one R rows on
+      const std::int64_t at = c * 2 + kPairsAhead / R;
+      const std::int64_t next = at < few.row_bytes ? 0 : (R - 1) * few.row_bytes;
+      for (int i = 0; i < R; ++i) _mm_prefetch(w + i * few.row_bytes + at + next, _MM_HINT_T0);
     }
-    add_step<T, R, true>(run.x + c, run.x_stride, w + c * 2, run.w_stride, 32, acc);
+    add_step<T, R, true>(few.x + c, few.x_stride, w + c * 2, few.row_bytes, kStep, acc);
   }
-  if (c < run.columns) add_step<T, R, false>(run.x + c, run.x_stride, w + c * 2, run.w_stride, run.columns - c, acc);
+  if (c < few.cols) {
+    add_step<T, R, false>(few.x + c, few.x_stride, w + c * 2, few.row_bytes, few.cols - c, acc);
+  }
   for (int t = 0; t < T; ++t) {
     for (int i = 0; i < R; ++i) store(sums + t * kSums + i * 16, acc[t][i]);
   }
 }
 
-template <int T>
-void add_pairs(const Run& given) {
-  const Run run = given;  // a copy, which the stores to sums cannot change
-  constexpr int kRows = 4;
+template <int T, int R, bool kOneStream>
+[[gnu::noinline]] void add_few_pairs(const FewPairs& given) {
+  const FewPairs few = given;  // a copy, which the stores to sums cannot change
   std::int64_t r = 0;
-  for (; r + kRows <= run.rows; r += kRows) add_rows_of_pairs<T, kRows>(run, r);
-  for (; r < run.rows; ++r) add_rows_of_pairs<T, 1>(run, r);
+  for (; r + R <= few.rows; r += R) add_rows_of_pairs<T, R, kOneStream>(few, r);
+  for (; r < few.rows; ++r) add_rows_of_pairs<T, 1, true>(few, r);
+}
+
+template <int T>
+void add_pairs(const FewPairs& few) {
+  const RowOrder order = row_order<T>(few.row_bytes);
+  if (!order.one_stream) return add_few_pairs<T, kRowsBeside<T>, false>(few);
+  if (order.rows == 1) return add_few_pairs<T, 1, true>(few);
+  order.rows == 2 ? add_few_pairs<T, 2, true>(few) : add_few_pairs<T, kRowsBeside<T>, true>(few);
 }
 
 constexpr std::int64_t pair_run(std::int64_t cols) { return cols <= kDpLongPairRun ? kDpLongPairRun : kDpPairRun; }

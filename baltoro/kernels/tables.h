@@ -47,7 +47,7 @@ constexpr std::int64_t scratch_scale_floats(std::int64_t cols) { return round_up
 // of a tile of more in lanes. BF16 weights: tokens that meet whole rows; rows of a panel that more of them meet.
 inline constexpr int kDpPanelRows = 32;
 inline constexpr int kDpFewTokens = 4, kDpCodeTokens = 6, kDpLaneTokens = 6;
-inline constexpr int kDpPairTokens = 6, kDpPairPanelRows = 48;
+inline constexpr int kDpPairTokens = 8, kDpPairPanelRows = 48;
 // Most tokens and rows of a tile of pairs whose rows stay in the first cache.
 inline constexpr int kDpHeldTokens = 4, kDpHeldRows = 6;
 // Floats from a token's partial sums to the next's. One vector more than they take: loads wait for a store to a place
