@@ -6,8 +6,9 @@
 namespace baltoro::model {
 namespace {
 
-// Of a chunk: most rows (of many tokens, whose packing more rows pay for; of few); of a thread: fewest chunks.
-constexpr std::int64_t kManyTokensRows = 512, kFewTokensRows = 128, kLeastChunks = 8;
+// Of down, which puts an expert's tokens in order and asks memory anew for each chunk of rows: most rows of a chunk,
+// fewest chunks of a thread.
+constexpr std::int64_t kMostRows = 512, kLeastChunks = 8;
 
 std::int64_t width(const ExpertTokens& e) { return e.weights->gate.rows; }
 
@@ -87,10 +88,8 @@ Slots slots_of(const ExpertTokens& e, std::int64_t begin, std::int64_t end) {
 // the experts in their order: the order of a token's sum is fixed without a buffer per slot.
 void contract(std::span<const ExpertTokens> experts, float* y, std::int64_t tokens, const Context& c) {
   const std::int64_t hidden = c.config.hidden_size;
-  // Each chunk puts every expert's tokens in the kernels' order anew: not too few rows, but enough chunks for all.
   const std::int64_t least = hidden / (kLeastChunks * c.pool.size()) / kRowMultiple * kRowMultiple;
-  const std::int64_t most = tokens > kernels::kTokensAtOnce ? kManyTokensRows : kFewTokensRows;
-  Region region{.name = "down", .count = hidden, .item = {}, .multiple = std::clamp(least, kRowMultiple, most)};
+  Region region{.name = "down", .count = hidden, .item = {}, .multiple = std::clamp(least, kRowMultiple, kMostRows)};
   for (const ExpertTokens& e : experts) {
     const ItemWork row = row_work(e.weights->down, e.tokens);
     region.item = {.bytes = region.item.bytes + row.bytes, .flops = region.item.flops + row.flops};
