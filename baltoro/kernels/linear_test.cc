@@ -242,9 +242,10 @@ void check_invariance(const Kernels& k, const MatrixView& w, std::int64_t all, s
 
 TEST_P(LinearTest, EveryElementHasTheSameBitsInEveryCall) {
   // 67 tokens: enough for every way to cut them into tiles. 97 and 131 are cut into chunks: of several panels and runs,
-  // and of rows of 2,048, which share cache sets. 1,536 columns are the most of one run.
-  const std::int64_t shapes[][3] = {{67, 1, 64},    {67, 37, 160},   {67, 71, 333},  {67, 130, 96},
-                                    {67, 20, 1111}, {97, 101, 1111}, {131, 6, 2048}, {50, 55, 1536}};
+  // and of rows of 2,048, which share cache sets. 1,536 columns are the most of one run. Few BF16 tokens meet two rows
+  // of 1,000 columns at a time, and of 8,200 one or four.
+  const std::int64_t shapes[][3] = {{67, 1, 64},     {67, 37, 160},  {67, 71, 333},  {67, 130, 96}, {67, 20, 1111},
+                                    {97, 101, 1111}, {131, 6, 2048}, {50, 55, 1536}, {9, 35, 1000}, {9, 11, 8200}};
   for (const auto& [tokens, rows, wanted] : shapes) {
     const auto weight = fenced_weight(kind(), fitting_rows(kind(), rows), fitting_cols(kind(), wanted), rng);
     check_invariance<bf16>(table(), weight.view, tokens, rng);
