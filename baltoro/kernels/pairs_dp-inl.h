@@ -18,31 +18,14 @@ constexpr std::int64_t kShortRowBytes = 2048;  // that are over before one chain
 constexpr std::int64_t kNearBytes = 30 << 10;  // of x, that stay in the first cache beside the rows
 constexpr std::int64_t kOneRowTokens = 4;      // most whose x may be read for each row: loads take longer than products
 
-// Rows that share the loads of x, as many as leave room for their sums.
-template <int T>
-constexpr int kRowsBeside = T <= 6 ? 4 : 3;
-
-// How many rows, and whether memory is asked for them in the order they lie in. One stream reaches what a plain read
-// does, rows side by side 80 % of it where memory is fast; but x is read once for all of them, which decides where it
-// does not fit the first cache.
-struct RowOrder {
-  int rows = 0;
-  bool one_stream = false;
-};
-template <int T>
-constexpr RowOrder row_order(std::int64_t row_bytes) {
-  if (row_bytes <= kTinyRowBytes) return {.rows = kRowsBeside<T>, .one_stream = true};
-  if (row_bytes <= kShortRowBytes) return {.rows = 2, .one_stream = true};
-  const bool near = T == 1 || (T <= kOneRowTokens && T * row_bytes <= kNearBytes);
-  return near ? RowOrder{.rows = 1, .one_stream = true} : RowOrder{.rows = kRowsBeside<T>};
-}
-
+// kOneStream: memory is asked for rows in the order they lie in; those of one time are no more than kPairsAhead, or
+// one.
+static_assert(4 * kTinyRowBytes <= kPairsAhead && 2 * kShortRowBytes <= kPairsAhead);
 template <int T, int R, bool kOneStream>
 [[gnu::always_inline]] inline void add_rows_of_pairs(const FewPairs& few, std::int64_t r) {
   const std::byte* w = few.w + r * few.row_bytes;
   float* sums = few.sums + r * 16;
-  const std::int64_t group = R * few.row_bytes;
-  const std::byte* ahead = w + (group > kPairsAhead ? group : kPairsAhead);
+  const std::byte* ahead = w + kPairsAhead;
   F acc[T][R];
   for (int t = 0; t < T; ++t) {
     for (int i = 0; i < R; ++i) acc[t][i] = zero();
@@ -74,12 +57,18 @@ template <int T, int R, bool kOneStream>
   for (; r < few.rows; ++r) add_rows_of_pairs<T, 1, true>(few, r);
 }
 
+// One stream reaches what a plain read does, rows side by side 80 % of it where memory is fast; but x is read once for
+// all of them, which decides where it does not fit the first cache. Side by side are as many as have room for their
+// sums.
 template <int T>
 void add_pairs(const FewPairs& few) {
-  const RowOrder order = row_order<T>(few.row_bytes);
-  if (!order.one_stream) return add_few_pairs<T, kRowsBeside<T>, false>(few);
-  if (order.rows == 1) return add_few_pairs<T, 1, true>(few);
-  order.rows == 2 ? add_few_pairs<T, 2, true>(few) : add_few_pairs<T, kRowsBeside<T>, true>(few);
+  constexpr int kBeside = T <= 6 ? 4 : 3;
+  if (few.row_bytes <= kTinyRowBytes) return add_few_pairs<T, kBeside, true>(few);
+  if (few.row_bytes <= kShortRowBytes) return add_few_pairs<T, 2, true>(few);
+  if constexpr (T <= kOneRowTokens) {
+    if (T == 1 || T * few.row_bytes <= kNearBytes) return add_few_pairs<T, 1, true>(few);
+  }
+  if constexpr (T > 1) add_few_pairs<T, kBeside, false>(few);
 }
 
 constexpr std::int64_t pair_run(std::int64_t cols) { return cols <= kDpLongPairRun ? kDpLongPairRun : kDpPairRun; }
