@@ -2,7 +2,6 @@
 // A call of linear_bf16 cut into chunks of tokens, panels of rows and tiles; see linear_dp-inl.h.
 
 struct PlainPairs {  // BF16 weights
-  static std::int64_t run(std::int64_t cols) { return pair_run(cols); }
   static std::int64_t vectors(std::int64_t n) { return count_tiles(n, kStep); }
   static void order(const bf16* x, std::int64_t n, bf16* to) { order_steps(x, n, to, kStep); }
   // Step i of n columns to to + i * stride, zero behind the last column.
@@ -53,11 +52,12 @@ void order_tokens(const LinearArgs<bf16>& args, std::int64_t cols, std::int64_t 
   }
 }
 
-// The same in the order tiles of at most `most` tokens read them: [run, tile, vector, token of the tile, 32].
+// The same, in runs of `run` columns, in the order tiles of at most `most` tokens read them: [run, tile, vector, token
+// of the tile, 32].
 template <class W>
-void order_tiles(const LinearArgs<bf16>& args, std::int64_t cols, std::int64_t first, std::int64_t n, std::int64_t most,
-                 bf16* packed) {
-  const std::int64_t tiles = count_tiles(n, most), run = W::run(cols);
+void order_tiles(const LinearArgs<bf16>& args, std::int64_t cols, std::int64_t run, std::int64_t first, std::int64_t n,
+                 std::int64_t most, bf16* packed) {
+  const std::int64_t tiles = count_tiles(n, most);
   std::int64_t begin = 0;
   for (std::int64_t i = 0; i < tiles; ++i) {
     const std::int64_t count = tile_count(n, tiles, i);
@@ -165,7 +165,7 @@ void multiply_codes(const MatrixView& w, const LinearArgs<bf16>& args, std::int6
   if (n <= kDpCodeTokens || W::kInLanes) {
     order_tokens<W>(args, w.cols, first, n, s.x);
   } else {
-    order_tiles<W>(args, w.cols, first, n, kDpHeldTokens, s.x);
+    order_tiles<W>(args, w.cols, W::run(w.cols), first, n, kDpHeldTokens, s.x);
   }
   CodeBuffers buffers(s);
   for (std::int64_t row = row_begin; row < row_end; row += kDpRows) {
@@ -222,13 +222,21 @@ inline void linear_few_pairs(const MatrixView& w, const LinearArgs<bf16>& args, 
   }
 }
 
-// Tokens [first, first + n), more than kDpPairTokens.
+// How tokens meet BF16 rows run by run.
+struct PairWay {
+  std::int64_t tile_tokens = 0;  // most of a tile
+  std::int64_t panel_rows = 0;
+  void (*add)(const PairRun&) = nullptr;
+};
+
+// Tokens [first, first + n).
 inline void multiply_pairs(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t row_begin,
-                           std::int64_t row_end, std::int64_t first, std::int64_t n, const DpScratch& scratch) {
-  order_tiles<PlainPairs>(args, w.cols, first, n, kDpHeldTokens, scratch.x);
-  const std::int64_t width = pair_run(w.cols);
-  for (std::int64_t row = row_begin; row < row_end; row += kDpPairPanelRows) {
-    const std::int64_t rows = clamp(row_end - row, kDpPairPanelRows);
+                           std::int64_t row_end, std::int64_t first, std::int64_t n, const DpScratch& scratch,
+                           const PairWay& way) {
+  const std::int64_t width = pair_run(w.cols, n);
+  order_tiles<PlainPairs>(args, w.cols, width, first, n, way.tile_tokens, scratch.x);
+  for (std::int64_t row = row_begin; row < row_end; row += way.panel_rows) {
+    const std::int64_t rows = clamp(row_end - row, way.panel_rows);
     const std::byte* panel = w.data + row * w.row_bytes();
     for (std::int64_t c = 0; c < w.cols; c += width) {
       const PairRun run{.x = scratch.x + c * n,
@@ -241,7 +249,7 @@ inline void multiply_pairs(const MatrixView& w, const LinearArgs<bf16>& args, st
                         .held = reinterpret_cast<bf16*>(scratch.rows),
                         .sums = scratch.sums,
                         .first = c == 0};
-      add_pair_run(run);
+      way.add(run);
     }
     store_tile(args, first, n, row, rows, scratch.sums, kDpPairSums);
   }
@@ -250,12 +258,19 @@ inline void multiply_pairs(const MatrixView& w, const LinearArgs<bf16>& args, st
 inline void linear_pairs(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t row_begin,
                          std::int64_t row_end, std::byte* scratch) {
   const DpScratch s = cut_scratch(scratch, w.cols, args.tokens);
+  if (near_pairs(args.tokens, w.row_bytes())) {
+    static_assert(kOneRowTokens == 4 && kDpPairTokens == 8);
+    static constexpr decltype(PairWay::add) kAdd[] = {add_near_run<5>, add_near_run<6>, add_near_run<7>,
+                                                      add_near_run<8>};
+    const PairWay way{kDpPairTokens, kNearPanelRows, kAdd[args.tokens - kOneRowTokens - 1]};
+    return multiply_pairs(w, args, row_begin, row_end, 0, args.tokens, s, way);
+  }
   if (args.tokens <= kDpPairTokens) return linear_few_pairs(w, args, row_begin, row_end, s);
   const std::int64_t tiles = count_tiles(args.tokens, kDpHeldTokens);
   const std::int64_t chunks = count_tiles(args.tokens, dp_chunk_tokens(w.cols));
   for (std::int64_t i = 0; i < chunks; ++i) {  // whole tiles
     const std::int64_t first = part_begin(tiles, chunks, i) * kDpHeldTokens;
     const std::int64_t end = clamp(part_begin(tiles, chunks, i + 1) * kDpHeldTokens, args.tokens);
-    multiply_pairs(w, args, row_begin, row_end, first, end - first, s);
+    multiply_pairs(w, args, row_begin, row_end, first, end - first, s, {kDpHeldTokens, kDpPairPanelRows, add_pair_run});
   }
 }

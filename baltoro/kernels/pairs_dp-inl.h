@@ -71,7 +71,16 @@ void add_pairs(const FewPairs& few) {
   if constexpr (T > 1) add_few_pairs<T, kBeside, false>(few);
 }
 
-constexpr std::int64_t pair_run(std::int64_t cols) { return cols <= kDpLongPairRun ? kDpLongPairRun : kDpPairRun; }
+// Columns of a run, of which short rows are one; but the longest of them are three while all of few tokens' activations
+// stay in the first cache so.
+constexpr std::int64_t kTightTokens = 16;
+constexpr std::int64_t pair_run(std::int64_t cols, std::int64_t tokens) {
+  if (cols == kDpLongPairRun && tokens <= kTightTokens) return kDpLongPairRun / 3;
+  return cols <= kDpLongPairRun ? kDpLongPairRun : kDpPairRun;
+}
+
+constexpr std::int64_t kHastyTokens = 24;    // most that are through with six rows before memory has brought the next
+constexpr std::int64_t kNearPanelRows = 24;  // of a panel that few tokens meet run by run
 
 // Some rows times some tokens over a run.
 struct PairTile {
@@ -117,6 +126,34 @@ template <int T, int R, bool kHold>
   }
 }
 
+// The same for few tokens, with rows as stored, which only they meet; their likes at ahead are asked for.
+template <int T, int R>
+[[gnu::noinline]] void add_near_tile(const PairTile& tile, const std::byte* ahead) {
+  const std::int64_t columns = tile.columns, w_stride = tile.w_stride;
+  const bf16* x = tile.x;
+  const std::byte* w = tile.w;
+  float* sums = tile.sums;
+  const __mmask16 mask = tile.first ? 0 : 0xFFFF;
+  F acc[T][R];
+  for (int t = 0; t < T; ++t) {
+    for (int i = 0; i < R; ++i) acc[t][i] = _mm512_maskz_loadu_ps(mask, sums + t * kDpPairSums + i * 16);
+  }
+  std::int64_t c = 0;
+  do {
+    Pairs weights[R];
+    for (int i = 0; i < R; ++i) _mm_prefetch(ahead + i * w_stride + c * 2 + 63, _MM_HINT_T0);
+    for (int i = 0; i < R; ++i) weights[i] = load_pairs(w + i * w_stride + c * 2, columns - c);
+    for (int t = 0; t < T; ++t) {
+      const Pairs values = load_pairs(x + c * T + t * kStep);
+      for (int i = 0; i < R; ++i) acc[t][i] = dot_pairs(acc[t][i], values, weights[i]);
+    }
+    c += kStep;
+  } while (c < columns);
+  for (int t = 0; t < T; ++t) {
+    for (int i = 0; i < R; ++i) store(sums + t * kDpPairSums + i * 16, acc[t][i]);
+  }
+}
+
 // Rows to ask memory for: some, then others elsewhere.
 struct RowsAhead {
   const std::byte* row = nullptr;
@@ -147,7 +184,8 @@ struct PairRun {
 };
 
 // Six rows stay in the first cache, as the first tile has put them there side by side, while all tokens pass in the
-// order they are read, and the six after them are asked for. As stored, a row begins anywhere, so that each read takes
+// order they are read, and rows after them are asked for: the next six, or those behind where few tokens take less time
+// than memory. As stored, a row begins anywhere, so that each read takes
 // two lines, and rows may share cache sets.
 inline void add_pair_run(const PairRun& run) {
   using Add = void (*)(const PairTile&);
@@ -162,7 +200,8 @@ inline void add_pair_run(const PairRun& run) {
         add_pair_tile<4, 5, true>, add_pair_tile<4, 6, true>}}};
   static_assert(kDpHeldTokens == 4 && kDpPairTokens >= 5);  // more are cut into tiles of three and four
   const std::int64_t tiles = count_tiles(run.tokens, kDpHeldTokens), groups = count_tiles(run.rows, kDpHeldRows);
-  const std::int64_t width = round_up(run.columns, kStep), first_rows = part_begin(run.rows, groups, 1);
+  const std::int64_t width = round_up(run.columns, kStep), before = run.tokens <= kHastyTokens ? 2 : 1;
+  const std::int64_t first_rows = part_begin(run.rows, groups, clamp(groups, before));
   RowsAhead ahead{.row = run.w + first_rows * run.w_stride,
                   .before_others = run.rows - first_rows,
                   .others = run.next,
@@ -185,5 +224,29 @@ inline void add_pair_run(const PairRun& run) {
       tile.x += count * width;
       tile.sums += count * kDpPairSums;
     }
+  }
+}
+
+// Few tokens whose activations do not stay in the first cache beside whole rows; those of a run do.
+constexpr bool near_pairs(std::int64_t tokens, std::int64_t row_bytes) {
+  return tokens > kOneRowTokens && tokens <= kDpPairTokens && tokens * row_bytes > kNearBytes;
+}
+
+// A run of a panel and such tokens: as many rows at a time as have room for their sums.
+template <int T>
+void add_near_run(const PairRun& run) {
+  constexpr int kBeside = T <= 6 ? 4 : 3;
+  using Add = void (*)(const PairTile&, const std::byte*);
+  static constexpr Add kAdd[4] = {add_near_tile<T, 1>, add_near_tile<T, 2>, add_near_tile<T, 3>,
+                                  add_near_tile<T, kBeside>};
+  for (std::int64_t r = 0; r < run.rows; r += kBeside) {
+    const std::byte* w = run.w + r * run.w_stride;
+    kAdd[clamp(run.rows - r, kBeside) - 1]({.x = run.x,
+                                            .w = w,
+                                            .w_stride = run.w_stride,
+                                            .columns = run.columns,
+                                            .sums = run.sums + r * 16,
+                                            .first = run.first},
+                                           r + kBeside < run.rows ? w + kBeside * run.w_stride : run.next);
   }
 }
