@@ -16,6 +16,7 @@ constexpr std::int64_t kPairsAhead = 8192;     // bytes asked for before they ar
 constexpr std::int64_t kTinyRowBytes = 1024;   // rows that caches may hold: four chains of sums are faster than one
 constexpr std::int64_t kShortRowBytes = 2048;  // that are over before one chain of sums gets going
 constexpr std::int64_t kNearBytes = 30 << 10;  // of x, that stay in the first cache beside the rows
+constexpr std::int64_t kFarBytes = 40 << 10;   // of x, that hardly do
 constexpr std::int64_t kOneRowTokens = 4;      // most whose x may be read for each row: loads take longer than products
 
 // kOneStream: memory is asked for rows in the order they lie in; those of one time are no more than kPairsAhead, or
@@ -229,7 +230,7 @@ inline void add_pair_run(const PairRun& run) {
 
 // Few tokens whose activations do not stay in the first cache beside whole rows; those of a run do.
 constexpr bool near_pairs(std::int64_t tokens, std::int64_t row_bytes) {
-  return tokens > kOneRowTokens && tokens <= kDpPairTokens && tokens * row_bytes > kNearBytes;
+  return tokens > kOneRowTokens && tokens <= kDpPairTokens && tokens * row_bytes > kFarBytes;
 }
 
 // A run of a panel and such tokens: as many rows at a time as have room for their sums.
