@@ -258,11 +258,10 @@ inline void multiply_pairs(const MatrixView& w, const LinearArgs<bf16>& args, st
 inline void linear_pairs(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t row_begin,
                          std::int64_t row_end, std::byte* scratch) {
   const DpScratch s = cut_scratch(scratch, w.cols, args.tokens);
-  if (near_pairs(args.tokens, w.row_bytes())) {
+  if (few_by_runs(args.tokens, w.row_bytes())) {
     static_assert(kOneRowTokens == 4 && kDpPairTokens == 8);
-    static constexpr decltype(PairWay::add) kAdd[] = {add_near_run<5>, add_near_run<6>, add_near_run<7>,
-                                                      add_near_run<8>};
-    const PairWay way{kDpPairTokens, kNearPanelRows, kAdd[args.tokens - kOneRowTokens - 1]};
+    static constexpr decltype(PairWay::add) kAdd[] = {add_few_run<5>, add_few_run<6>, add_few_run<7>, add_few_run<8>};
+    const PairWay way{kDpPairTokens, kFewPanelRows, kAdd[args.tokens - kOneRowTokens - 1]};
     return multiply_pairs(w, args, row_begin, row_end, 0, args.tokens, s, way);
   }
   if (args.tokens <= kDpPairTokens) return linear_few_pairs(w, args, row_begin, row_end, s);

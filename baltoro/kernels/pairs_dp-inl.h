@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products with BF16 rows as stored: few tokens meet whole rows, more of them meet a panel run by run.
+// Products with BF16 rows as stored: few tokens meet whole rows; more of them, and few whose activations do not stay in
+// the first cache beside such rows, meet a panel run by run.
 
 // Few tokens meet whole rows, R at a time.
 struct FewPairs {
@@ -12,12 +13,16 @@ struct FewPairs {
   float* sums = nullptr;  // [tokens, kSums]
 };
 
-constexpr std::int64_t kPairsAhead = 8192;     // bytes asked for before they are used
-constexpr std::int64_t kTinyRowBytes = 1024;   // rows that caches may hold: four chains of sums are faster than one
-constexpr std::int64_t kShortRowBytes = 2048;  // that are over before one chain of sums gets going
-constexpr std::int64_t kNearBytes = 30 << 10;  // of x, that stay in the first cache beside the rows
-constexpr std::int64_t kFarBytes = 40 << 10;   // of x, that hardly do
-constexpr std::int64_t kOneRowTokens = 4;      // most whose x may be read for each row: loads take longer than products
+constexpr std::int64_t kPairsAhead = 8192;      // bytes asked for before they are used
+constexpr std::int64_t kTinyRowBytes = 1024;    // rows that caches may hold: four chains of sums are faster than one
+constexpr std::int64_t kShortRowBytes = 2048;   // that are over before one chain of sums gets going
+constexpr std::int64_t kNearBytes = 30 << 10;   // of x, that stay in the first cache beside one row
+constexpr std::int64_t kWholeBytes = 40 << 10;  // of x, that do so well enough beside a few
+constexpr std::int64_t kOneRowTokens = 4;  // most whose x may be read for each row: loads take longer than products
+
+// Rows side by side, as many as have room for their sums.
+template <int T>
+constexpr int kRowsBeside = T <= 6 ? 4 : 3;
 
 // kOneStream: memory is asked for rows in the order they lie in; those of one time are no more than kPairsAhead, or
 // one.
@@ -59,11 +64,10 @@ template <int T, int R, bool kOneStream>
 }
 
 // One stream reaches what a plain read does, rows side by side 80 % of it where memory is fast; but x is read once for
-// all of them, which decides where it does not fit the first cache. Side by side are as many as have room for their
-// sums.
+// all of them, which decides where it does not fit the first cache.
 template <int T>
 void add_pairs(const FewPairs& few) {
-  constexpr int kBeside = T <= 6 ? 4 : 3;
+  constexpr int kBeside = kRowsBeside<T>;
   if (few.row_bytes <= kTinyRowBytes) return add_few_pairs<T, kBeside, true>(few);
   if (few.row_bytes <= kShortRowBytes) return add_few_pairs<T, 2, true>(few);
   if constexpr (T <= kOneRowTokens) {
@@ -72,16 +76,12 @@ void add_pairs(const FewPairs& few) {
   if constexpr (T > 1) add_few_pairs<T, kBeside, false>(few);
 }
 
-// Columns of a run, of which short rows are one; but the longest of them are three while all of few tokens' activations
-// stay in the first cache so.
-constexpr std::int64_t kTightTokens = 16;
+// Columns of a run. Short rows are one; for few tokens the longest of these are more, which is measured, not derived.
+constexpr std::int64_t kShortRunTokens = 16, kOneRunCols = 1408;
 constexpr std::int64_t pair_run(std::int64_t cols, std::int64_t tokens) {
-  if (cols == kDpLongPairRun && tokens <= kTightTokens) return kDpLongPairRun / 3;
-  return cols <= kDpLongPairRun ? kDpLongPairRun : kDpPairRun;
+  if (cols > kDpLongPairRun) return kDpPairRun;
+  return tokens <= kShortRunTokens && cols > kOneRunCols ? kDpLongPairRun / 3 : kDpLongPairRun;
 }
-
-constexpr std::int64_t kHastyTokens = 24;    // most that are through with six rows before memory has brought the next
-constexpr std::int64_t kNearPanelRows = 24;  // of a panel that few tokens meet run by run
 
 // Some rows times some tokens over a run.
 struct PairTile {
@@ -89,16 +89,18 @@ struct PairTile {
   const std::byte* w = nullptr;
   std::int64_t w_stride = 0;
   std::int64_t columns = 0;        // at least one
-  bf16* held = nullptr;            // the rows of w as [step, R, 32], zero behind the last column
+  bf16* held = nullptr;            // the rows of w as [step, R, 32], zero behind the last column; unused by kStored
   float* sums = nullptr;           // of the first row: [T, kDpPairSums]
   bool first = false;              // sums hold nothing yet
-  const std::byte* ahead[3] = {};  // rows to ask memory for, as many columns of them
+  const std::byte* ahead[3] = {};  // rows to ask memory for, as many columns of them; kStored: the first of R
 };
 
-// kHold: the rows come from w and are put into held for the tiles after this one.
+// Where a tile's rows come from: held; w, and they are put into held for the tiles after this one; w.
+enum class PairRows { kHeld, kToHold, kStored };
+
 // Not inlined, few arguments: GCC 12 keeps addresses that find no register in vectors, and reading one back waits for
 // all products before it. The loop tests its end last: sums that might pass it untouched are kept in memory too.
-template <int T, int R, bool kHold>
+template <int T, int R, PairRows kRows>
 [[gnu::noinline]] void add_pair_tile(const PairTile& tile) {
   const std::int64_t columns = tile.columns, w_stride = tile.w_stride;
   const bf16* x = tile.x;
@@ -113,42 +115,19 @@ template <int T, int R, bool kHold>
   }
   std::int64_t c = 0;
   do {
-    for (const std::byte* row : ahead) _mm_prefetch(row + c * 2 + 63, _MM_HINT_T0);  // files align nothing
-    if constexpr (kHold) {
-      for (int i = 0; i < R; ++i)
-        _mm512_store_si512(held + i * kStep, load_pairs(w + i * w_stride + c * 2, columns - c));
+    if constexpr (kRows == PairRows::kStored) {  // + 63: files align nothing
+      for (int i = 0; i < R; ++i) _mm_prefetch(ahead[0] + i * w_stride + c * 2 + 63, _MM_HINT_T0);
+      add_step<T, R, false>(x + c * T, kStep, w + c * 2, w_stride, columns - c, acc);
+    } else {
+      for (const std::byte* row : ahead) _mm_prefetch(row + c * 2 + 63, _MM_HINT_T0);
+      if constexpr (kRows == PairRows::kToHold) {
+        for (int i = 0; i < R; ++i)
+          _mm512_store_si512(held + i * kStep, load_pairs(w + i * w_stride + c * 2, columns - c));
+      }
+      add_step<T, R, true>(x + c * T, kStep, reinterpret_cast<const std::byte*>(held), kStep * 2, kStep, acc);
     }
-    add_step<T, R, true>(x + c * T, kStep, reinterpret_cast<const std::byte*>(held), kStep * 2, kStep, acc);
     c += kStep;
     held += R * kStep;
-  } while (c < columns);
-  for (int t = 0; t < T; ++t) {
-    for (int i = 0; i < R; ++i) store(sums + t * kDpPairSums + i * 16, acc[t][i]);
-  }
-}
-
-// The same for few tokens, with rows as stored, which only they meet; their likes at ahead are asked for.
-template <int T, int R>
-[[gnu::noinline]] void add_near_tile(const PairTile& tile, const std::byte* ahead) {
-  const std::int64_t columns = tile.columns, w_stride = tile.w_stride;
-  const bf16* x = tile.x;
-  const std::byte* w = tile.w;
-  float* sums = tile.sums;
-  const __mmask16 mask = tile.first ? 0 : 0xFFFF;
-  F acc[T][R];
-  for (int t = 0; t < T; ++t) {
-    for (int i = 0; i < R; ++i) acc[t][i] = _mm512_maskz_loadu_ps(mask, sums + t * kDpPairSums + i * 16);
-  }
-  std::int64_t c = 0;
-  do {
-    Pairs weights[R];
-    for (int i = 0; i < R; ++i) _mm_prefetch(ahead + i * w_stride + c * 2 + 63, _MM_HINT_T0);
-    for (int i = 0; i < R; ++i) weights[i] = load_pairs(w + i * w_stride + c * 2, columns - c);
-    for (int t = 0; t < T; ++t) {
-      const Pairs values = load_pairs(x + c * T + t * kStep);
-      for (int i = 0; i < R; ++i) acc[t][i] = dot_pairs(acc[t][i], values, weights[i]);
-    }
-    c += kStep;
   } while (c < columns);
   for (int t = 0; t < T; ++t) {
     for (int i = 0; i < R; ++i) store(sums + t * kDpPairSums + i * 16, acc[t][i]);
@@ -173,7 +152,7 @@ struct RowsAhead {
 // A run of a panel and all tokens of a chunk.
 struct PairRun {
   const bf16* x = nullptr;  // [tile, step, token of the tile, 32]
-  std::int64_t tokens = 0;  // more than kDpPairTokens
+  std::int64_t tokens = 0;
   const std::byte* w = nullptr;
   std::int64_t w_stride = 0;
   std::int64_t rows = 0;  // at most kDpPairPanelRows
@@ -184,21 +163,18 @@ struct PairRun {
   bool first = false;
 };
 
-// Six rows stay in the first cache, as the first tile has put them there side by side, while all tokens pass in the
-// order they are read, and rows after them are asked for: the next six, or those behind where few tokens take less time
-// than memory. As stored, a row begins anywhere, so that each read takes
-// two lines, and rows may share cache sets.
+// Most tokens that are through with six rows before memory has brought the next.
+constexpr std::int64_t kHastyTokens = 24;
+
+template <int T, PairRows kRows>
+constexpr void (*kAddHeldRows[kDpHeldRows])(const PairTile&) = {add_pair_tile<T, 1, kRows>, add_pair_tile<T, 2, kRows>,
+                                                                add_pair_tile<T, 3, kRows>, add_pair_tile<T, 4, kRows>,
+                                                                add_pair_tile<T, 5, kRows>, add_pair_tile<T, 6, kRows>};
+
+// More than kDpPairTokens. Six rows stay in the first cache, as the first tile has put them there side by side, while
+// all tokens pass in the order they are read, and rows after them are asked for: the next six, or for hasty tokens the
+// six behind those. As stored, a row begins anywhere, so that each read takes two lines, and rows may share cache sets.
 inline void add_pair_run(const PairRun& run) {
-  using Add = void (*)(const PairTile&);
-  static constexpr Add kAdd[2][2][kDpHeldRows] = {
-      {{add_pair_tile<3, 1, false>, add_pair_tile<3, 2, false>, add_pair_tile<3, 3, false>, add_pair_tile<3, 4, false>,
-        add_pair_tile<3, 5, false>, add_pair_tile<3, 6, false>},
-       {add_pair_tile<4, 1, false>, add_pair_tile<4, 2, false>, add_pair_tile<4, 3, false>, add_pair_tile<4, 4, false>,
-        add_pair_tile<4, 5, false>, add_pair_tile<4, 6, false>}},
-      {{add_pair_tile<3, 1, true>, add_pair_tile<3, 2, true>, add_pair_tile<3, 3, true>, add_pair_tile<3, 4, true>,
-        add_pair_tile<3, 5, true>, add_pair_tile<3, 6, true>},
-       {add_pair_tile<4, 1, true>, add_pair_tile<4, 2, true>, add_pair_tile<4, 3, true>, add_pair_tile<4, 4, true>,
-        add_pair_tile<4, 5, true>, add_pair_tile<4, 6, true>}}};
   static_assert(kDpHeldTokens == 4 && kDpPairTokens >= 5);  // more are cut into tiles of three and four
   const std::int64_t tiles = count_tiles(run.tokens, kDpHeldTokens), groups = count_tiles(run.rows, kDpHeldRows);
   const std::int64_t width = round_up(run.columns, kStep), before = run.tokens <= kHastyTokens ? 2 : 1;
@@ -221,33 +197,37 @@ inline void add_pair_run(const PairRun& run) {
       ahead.turns.begin();
       for (const std::byte*& asked : tile.ahead) asked = ahead.take(tile.w);
       const std::int64_t count = tile_count(run.tokens, tiles, i);
-      kAdd[i == 0 ? 1 : 0][count - 3][rows - 1](tile);
+      const auto& add = i == 0 ? (count == 3 ? kAddHeldRows<3, PairRows::kToHold> : kAddHeldRows<4, PairRows::kToHold>)
+                               : (count == 3 ? kAddHeldRows<3, PairRows::kHeld> : kAddHeldRows<4, PairRows::kHeld>);
+      add[rows - 1](tile);
       tile.x += count * width;
       tile.sums += count * kDpPairSums;
     }
   }
 }
 
-// Few tokens whose activations do not stay in the first cache beside whole rows; those of a run do.
-constexpr bool near_pairs(std::int64_t tokens, std::int64_t row_bytes) {
-  return tokens > kOneRowTokens && tokens <= kDpPairTokens && tokens * row_bytes > kFarBytes;
+// Whether few tokens meet rows run by run: their activations do not stay in the first cache beside whole ones, those of
+// a run do. Up to kOneRowTokens gain nothing.
+constexpr bool few_by_runs(std::int64_t tokens, std::int64_t row_bytes) {
+  return tokens > kOneRowTokens && tokens <= kDpPairTokens && tokens * row_bytes > kWholeBytes;
 }
+constexpr std::int64_t kFewPanelRows = 24;
 
-// A run of a panel and such tokens: as many rows at a time as have room for their sums.
+// All tokens of such a call are one tile, which rows as stored pass, and those after them are asked for.
 template <int T>
-void add_near_run(const PairRun& run) {
-  constexpr int kBeside = T <= 6 ? 4 : 3;
-  using Add = void (*)(const PairTile&, const std::byte*);
-  static constexpr Add kAdd[4] = {add_near_tile<T, 1>, add_near_tile<T, 2>, add_near_tile<T, 3>,
-                                  add_near_tile<T, kBeside>};
+void add_few_run(const PairRun& run) {
+  constexpr int kBeside = kRowsBeside<T>;
+  static constexpr void (*kAdd[])(const PairTile&) = {
+      add_pair_tile<T, 1, PairRows::kStored>, add_pair_tile<T, 2, PairRows::kStored>,
+      add_pair_tile<T, 3, PairRows::kStored>, add_pair_tile<T, kBeside, PairRows::kStored>};
   for (std::int64_t r = 0; r < run.rows; r += kBeside) {
-    const std::byte* w = run.w + r * run.w_stride;
-    kAdd[clamp(run.rows - r, kBeside) - 1]({.x = run.x,
-                                            .w = w,
-                                            .w_stride = run.w_stride,
-                                            .columns = run.columns,
-                                            .sums = run.sums + r * 16,
-                                            .first = run.first},
-                                           r + kBeside < run.rows ? w + kBeside * run.w_stride : run.next);
+    PairTile tile{.x = run.x,
+                  .w = run.w + r * run.w_stride,
+                  .w_stride = run.w_stride,
+                  .columns = run.columns,
+                  .sums = run.sums + r * 16,
+                  .first = run.first};
+    tile.ahead[0] = r + kBeside < run.rows ? tile.w + kBeside * run.w_stride : run.next;
+    kAdd[clamp(run.rows - r, kBeside) - 1](tile);
   }
 }
