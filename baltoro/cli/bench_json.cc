@@ -78,7 +78,8 @@ json::Object row_json(const BenchRow& row) {
           {"compute_percent", 100 * row.compute_share()},
           {"limit_percent", 100 * row.limit_share()},
           {"experts_per_layer", row.experts_per_layer},
-          {"profiled_seconds", row.profiled_seconds},
+          {"profiled_seconds", row.profiled.seconds},
+          {"profiled_regions_limit_seconds", row.regions_limit_seconds()},
           {"profile", profile_json(row)}};
 }
 

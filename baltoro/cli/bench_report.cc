@@ -75,18 +75,27 @@ std::string disk_lines(const BenchReport& report) {
 // Where a pass went: the regions of a step, longest first, with what they reached and how long workers waited in them.
 std::string profile_lines(const BenchRow& row, int threads) {
   if (row.regions.empty()) return {};
-  std::string out = fmt::format("\nprofile of {}, batch {}, context {}: {:.4f} s\n{:<24}{:>8}{:>9}{:>9}{:>11}{:>10}\n",
-                                bench_kind_name(row.what.kind), row.what.batch, row.what.context, row.profiled_seconds,
-                                "region", "calls", "% time", "GB/s", "GFLOP/s", "waits %");
-  double outside = row.profiled_seconds;
+  const double all = row.profiled.seconds, at_limits = row.regions_limit_seconds();
+  const double whole = std::max(row.memory_seconds(row.profiled), row.compute_seconds(row.profiled));
+  std::string out = fmt::format(
+      "\nprofile of {}, batch {}, context {}: {:.4f} s beside {:.1f} GB/s and {:.0f} GFLOP/s\n"
+      "{:<24}{:>8}{:>9}{:>9}{:>11}{:>12}{:>10}\n",
+      bench_kind_name(row.what.kind), row.what.batch, row.what.context, all, row.profiled.read_bytes_per_s * 1e-9,
+      row.profiled.linear_per_s * 1e-9, "region", "calls", "% time", "GB/s", "GFLOP/s", "of limit %", "waits %");
+  double outside = all;
   for (const model::RegionTime& region : row.regions) {
     outside -= region.seconds;
     const double seconds = std::max(region.seconds, 1e-12);
-    out += fmt::format("{:<24}{:>8}{:>9.1f}{:>9.2f}{:>11.1f}{:>10.1f}\n", region.name, region.calls,
-                       100 * region.seconds / row.profiled_seconds, region.bytes / seconds * 1e-9,
-                       region.flops / seconds * 1e-9, 100 * (1 - region.busy_seconds / (seconds * threads)));
+    out += fmt::format("{:<24}{:>8}{:>9.1f}{:>9.2f}{:>11.1f}{:>12.1f}{:>10.1f}\n", region.name, region.calls,
+                       100 * region.seconds / all, region.bytes / seconds * 1e-9, region.flops / seconds * 1e-9,
+                       100 * row.region_limit_seconds(region) / seconds,
+                       100 * (1 - region.busy_seconds / (seconds * threads)));
   }
-  return out + fmt::format("{:<24}{:>17.1f}\n", "in no region", 100 * outside / row.profiled_seconds);
+  out += fmt::format("{:<24}{:>17.1f}\n", "in no region", 100 * outside / all);
+  return out + fmt::format(
+                   "each region at its own limit, one after another: {:.4f} s, where the whole's limit says {:.4f} s; "
+                   "so at most {:.0f} % of that\ncan be reached, and {:.0f} % of what can was\n",
+                   at_limits, whole, 100 * whole / at_limits, 100 * at_limits / all);
 }
 
 std::string start_lines(const StartRow& row) {

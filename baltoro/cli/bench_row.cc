@@ -54,6 +54,16 @@ double BenchRow::limit_share() const {
   });
 }
 
+double BenchRow::region_limit_seconds(const model::RegionTime& region) const {
+  return std::max(region.bytes / profiled.read_bytes_per_s,
+                  region.flops / std::max(profiled.linear_per_s, profiled.attention_per_s));
+}
+double BenchRow::regions_limit_seconds() const {
+  double seconds = 0;
+  for (const model::RegionTime& region : regions) seconds += region_limit_seconds(region);
+  return seconds;
+}
+
 double BenchRow::disk_share() const {
   return median_over(
       passes, [](const BenchPass& pass) { return pass.disk->bytes / pass.seconds / pass.disk->disk_bytes_per_s; });

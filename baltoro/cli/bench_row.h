@@ -36,7 +36,7 @@ struct BenchRow {
   StepCost cost = {};                           // of one pass
   double experts_per_layer = 0;                 // distinct routed experts of a step, mean over MoE layers and steps
   std::vector<model::RegionTime> regions = {};  // of one pass, longest first
-  double profiled_seconds = 0;                  // all of that pass
+  BenchPass profiled = {};                      // all of that pass, which is none of `passes`
 
   double median_seconds() const;
   double tokens_per_s() const { return static_cast<double>(what.tokens()) / median_seconds(); }
@@ -53,6 +53,11 @@ struct BenchRow {
   double memory_share() const;
   double compute_share() const;
   double limit_share() const;
+  // Seconds that a region of the profiled pass would take at its own limit: the larger of bytes / read rate and
+  // operations / the faster of the two arithmetics' rates. Their sum over all regions is the least that a step can take
+  // which moves no bytes of one region while it computes another.
+  double region_limit_seconds(const model::RegionTime& region) const;
+  double regions_limit_seconds() const;
   // Median over the passes of the rate of bytes from disk / the disk's rate beside it. Rows with BenchPass::disk only.
   double disk_share() const;
 };

@@ -76,6 +76,13 @@ struct Rates {
   double read = 0, linear = 0, attention = 0, disk = 0;
 };
 
+BenchPass beside(double seconds, const Rates& before, const Rates& after) {
+  return {.seconds = seconds,
+          .read_bytes_per_s = (before.read + after.read) / 2,
+          .linear_per_s = (before.linear + after.linear) / 2,
+          .attention_per_s = (before.attention + after.attention) / 2};
+}
+
 // Always the same bytes, as the passes read theirs again and again: a cache below the disk (a host's, a controller's)
 // then helps both. It is a rate beside the passes, no upper limit: disks of shared machines move between the two.
 constexpr std::int64_t kDiskProbeBytes = 1 << 30;
@@ -155,21 +162,19 @@ class Bench {
       BALTORO_TRY(const double seconds, time_passes(prepared, loops));
       const auto disk_after = decoder_.expert_stats();
       BALTORO_TRY(const Rates after, rates());
-      row.passes.push_back({.seconds = seconds,
-                            .read_bytes_per_s = (before.read + after.read) / 2,
-                            .linear_per_s = (before.linear + after.linear) / 2,
-                            .attention_per_s = (before.attention + after.attention) / 2});
+      row.passes.push_back(beside(seconds, before, after));
       if (disk_after) {
         BenchDisk& disk = row.passes.back().disk.emplace(between(*disk_before, *disk_after, loops));
         disk.disk_bytes_per_s = (before.disk + after.disk) / 2;
       }
       before = after;
     }
-    if (plan_.profile) BALTORO_TRY_STATUS(profile(prepared, row));
+    if (plan_.profile) BALTORO_TRY_STATUS(profile(prepared, before, row));
     return {};
   }
 
-  Status profile(const Prepared& prepared, BenchRow& row) {
+  // One more pass; `before`: the machine's rates right now.
+  Status profile(const Prepared& prepared, const Rates& before, BenchRow& row) {
     model::StepProfile profile;
     for (const OwnedStep& step : prepared.steps) {
       BALTORO_TRY_STATUS(decoder_.forward(prepared.batch(step), kv_, logits_, nullptr, &profile));
@@ -177,7 +182,8 @@ class Bench {
     row.regions.assign(profile.regions().begin(), profile.regions().end());
     std::sort(row.regions.begin(), row.regions.end(),
               [](const model::RegionTime& a, const model::RegionTime& b) { return a.seconds > b.seconds; });
-    row.profiled_seconds = profile.seconds();
+    BALTORO_TRY(const Rates after, rates());
+    row.profiled = beside(profile.seconds(), before, after);
     return {};
   }
 

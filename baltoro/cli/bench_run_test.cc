@@ -165,6 +165,16 @@ TEST(BenchRow, SharesAreOfTheLimitBesideEachPass) {
   EXPECT_DOUBLE_EQ(row.limit_share(), 0.5);    // 1/2, 2/4, 5/5
 }
 
+TEST(BenchRow, RegionsHaveLimitsOfTheirOwn) {
+  BenchRow row;
+  row.profiled = {.seconds = 9, .read_bytes_per_s = 100, .linear_per_s = 50, .attention_per_s = 10};
+  row.regions = {{.name = "moves", .seconds = 4, .bytes = 300, .flops = 100},      // 3 s beside 2
+                 {.name = "computes", .seconds = 4, .bytes = 100, .flops = 150}};  // 1 s beside 3
+  EXPECT_DOUBLE_EQ(row.region_limit_seconds(row.regions[0]), 3);
+  EXPECT_DOUBLE_EQ(row.region_limit_seconds(row.regions[1]), 3);
+  EXPECT_DOUBLE_EQ(row.regions_limit_seconds(), 6);  // all bytes take 4, all operations 5
+}
+
 TEST(MachineProbe, RatesArePlausible) {
   auto probe = MachineProbe::create({.threads = 2}, 8 << 20);
   ASSERT_TRUE(probe.ok()) << probe.error().message;
@@ -218,9 +228,12 @@ TEST(BenchRun, AProfileCoversItsPass) {
     for (const model::RegionTime& region : row.regions) seconds += region.seconds;
     EXPECT_GT(row.regions.size(), 3U);
     EXPECT_GT(seconds, 0);
-    EXPECT_LE(seconds, row.profiled_seconds);
+    EXPECT_LE(seconds, row.profiled.seconds);
+    EXPECT_GT(row.profiled.read_bytes_per_s, 0);
+    EXPECT_GT(row.regions_limit_seconds(), 0);
   }
-  EXPECT_THAT(bench_table(*report), testing::AllOf(HasSubstr("profile of decode"), HasSubstr("in no region")));
+  EXPECT_THAT(bench_table(*report), testing::AllOf(HasSubstr("profile of decode"), HasSubstr("in no region"),
+                                                   HasSubstr("each region at its own limit")));
 }
 
 TEST(BenchRun, StartsAreMeasuredWarmAndCold) {

@@ -19,7 +19,7 @@ ItemWork gate_up_work(const ExpertTokens& e) {
 }
 
 // Cuts the rows of every expert into pieces of about the same work. The region of all pieces.
-Region lay_out_pieces(std::span<ExpertTokens> experts, const Context& c) {
+Region lay_out_pieces(std::span<ExpertTokens> experts, const char* name, const Context& c) {
   ItemWork all;
   for (const ExpertTokens& e : experts) {
     const ItemWork row = gate_up_work(e);
@@ -38,7 +38,7 @@ Region lay_out_pieces(std::span<ExpertTokens> experts, const Context& c) {
     pieces += (width(e) + e.piece_rows - 1) / e.piece_rows;
   }
   const auto count = static_cast<double>(pieces);
-  return {.name = "gate, up, silu", .count = pieces, .item = {.bytes = all.bytes / count, .flops = all.flops / count}};
+  return {.name = name, .count = pieces, .item = {.bytes = all.bytes / count, .flops = all.flops / count}};
 }
 
 // e.activated, columns [begin, end): silu(W_gate x) * W_up x, rounded.
@@ -63,8 +63,8 @@ void activate_rows(const ExpertTokens& e, Operand x, std::int64_t begin, std::in
 }
 
 // All experts' `activated`: both projections, the activation and its rounding while the values are in cache.
-void expand(std::span<ExpertTokens> experts, Operand x, const Context& c) {
-  parallel(c, lay_out_pieces(experts, c), [&](std::int64_t begin, std::int64_t end, int worker) {
+void expand(std::span<ExpertTokens> experts, Operand x, const char* name, const Context& c) {
+  parallel(c, lay_out_pieces(experts, name, c), [&](std::int64_t begin, std::int64_t end, int worker) {
     for (std::int64_t piece = begin; piece < end; ++piece) {
       const auto after = std::ranges::upper_bound(experts, piece, {}, &ExpertTokens::first_piece);
       const ExpertTokens& e = *(after - 1);
@@ -86,10 +86,11 @@ Slots slots_of(const ExpertTokens& e, std::int64_t begin, std::int64_t end) {
 
 // y += mix * W_down activated for every expert. A worker owns columns of y, of all tokens or a block of them, and walks
 // the experts in their order: the order of a token's sum is fixed without a buffer per slot.
-void contract(std::span<const ExpertTokens> experts, float* y, std::int64_t tokens, const Context& c) {
+void contract(std::span<const ExpertTokens> experts, float* y, std::int64_t tokens, const char* name,
+              const Context& c) {
   const std::int64_t hidden = c.config.hidden_size;
   const std::int64_t least = hidden / (kLeastChunks * c.pool.size()) / kRowMultiple * kRowMultiple;
-  Region region{.name = "down", .count = hidden, .item = {}, .multiple = std::clamp(least, kRowMultiple, kMostRows)};
+  Region region{.name = name, .count = hidden, .item = {}, .multiple = std::clamp(least, kRowMultiple, kMostRows)};
   for (const ExpertTokens& e : experts) {
     const ItemWork row = row_work(e.weights->down, e.tokens);
     region.item = {.bytes = region.item.bytes + row.bytes, .flops = region.item.flops + row.flops};
@@ -115,13 +116,14 @@ void contract(std::span<const ExpertTokens> experts, float* y, std::int64_t toke
 }  // namespace
 
 void ffn_forward(std::span<ExpertTokens> experts, Operand x, float* y, std::int64_t tokens, const Context& c) {
-  expand(experts, x, c);
-  contract(experts, y, tokens, c);
+  expand(experts, x, "experts: gate, up", c);
+  contract(experts, y, tokens, "experts: down", c);
 }
 
 void ffn_forward(const FfnWeights& w, Operand x, float* y, std::int64_t tokens, const Context& c) {
   ExpertTokens all{.weights = &w, .tokens = tokens, .activated = c.a.activated};
-  ffn_forward({&all, 1}, x, y, tokens, c);
+  expand({&all, 1}, x, "gate, up", c);
+  contract({&all, 1}, y, tokens, "down", c);
 }
 
 }  // namespace baltoro::model
