@@ -2,6 +2,7 @@
 // AVX-512 with VDPBF16PS: the linear layers of BF16 activations, in pairs of columns. All else is AVX-512's.
 #include <immintrin.h>
 
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>

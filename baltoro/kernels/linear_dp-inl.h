@@ -6,14 +6,14 @@
 //   scales are added to the partial sums. Codes are exact in BF16, so a weight is never rounded.
 // Which tokens and rows share a tile changes none of this.
 //
-// Few tokens meet whole rows, BF16 only while their activations stay near. Else: panels of 32 rows (BF16: 48, few
-// tokens 24), tiles of few tokens and rows, runs of columns. A run of a panel meets all tokens before the next run
-// does, so that it comes from memory once, asked for in small parts beside the products. Of a run, six rows at a time
-// are held in the first cache while all tokens pass in the order they are read (BF16, FP8, INT8), or a tile of tokens
-// is held while all rows pass (INT4). Partial sums of all tokens, [tokens, rows of a panel, 16 lanes], wait in the
-// second cache meanwhile. Here: what all formats share; pairs_dp-inl.h: BF16; codes_few_dp-inl.h, codes_tiles_dp-inl.h:
-// up to four, and five or six tokens that meet the codes straight; of more, codes_lanes_dp-inl.h: those of INT4, for
-// which a run of codes is put in order; codes_held_dp-inl.h: the others, for which rows are expanded.
+// Few tokens meet whole rows, BF16 only while their activations stay near. Else: panels of 32 rows (BF16: 48), tiles of
+// few tokens and rows, runs of columns. A run of a panel meets all tokens before the next run does, so that it comes
+// from memory once, asked for in small parts beside the products. Of a run, six rows at a time (BF16: three to six)
+// stay in the first cache while all tokens pass in the order they are read (BF16, FP8, INT8), or a tile of tokens stays
+// while all rows pass (INT4). Partial sums of all tokens, [tokens, rows of a panel, 16 lanes], wait in the second cache
+// meanwhile. Here: what all formats share; pairs_dp-inl.h: BF16; codes_few_dp-inl.h, codes_tiles_dp-inl.h: up to four,
+// and five or six tokens that meet the codes straight; of more, codes_lanes_dp-inl.h: those of INT4, for which a run of
+// codes is put in order; codes_held_dp-inl.h: the others, for which rows are expanded.
 
 constexpr int kDpRows = kDpPanelRows;
 constexpr int kSums = kDpSums;

@@ -222,21 +222,14 @@ inline void linear_few_pairs(const MatrixView& w, const LinearArgs<bf16>& args, 
   }
 }
 
-// How tokens meet BF16 rows run by run.
-struct PairWay {
-  std::int64_t tile_tokens = 0;  // most of a tile
-  std::int64_t panel_rows = 0;
-  void (*add)(const PairRun&) = nullptr;
-};
-
 // Tokens [first, first + n).
 inline void multiply_pairs(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t row_begin,
                            std::int64_t row_end, std::int64_t first, std::int64_t n, const DpScratch& scratch,
-                           const PairWay& way) {
+                           std::int64_t tile_tokens, void (*add)(const PairRun&)) {
   const std::int64_t width = pair_run(w.cols, n);
-  order_tiles<PlainPairs>(args, w.cols, width, first, n, way.tile_tokens, scratch.x);
-  for (std::int64_t row = row_begin; row < row_end; row += way.panel_rows) {
-    const std::int64_t rows = clamp(row_end - row, way.panel_rows);
+  order_tiles<PlainPairs>(args, w.cols, width, first, n, tile_tokens, scratch.x);
+  for (std::int64_t row = row_begin; row < row_end; row += kDpPairPanelRows) {
+    const std::int64_t rows = clamp(row_end - row, kDpPairPanelRows);
     const std::byte* panel = w.data + row * w.row_bytes();
     for (std::int64_t c = 0; c < w.cols; c += width) {
       const PairRun run{.x = scratch.x + c * n,
@@ -249,7 +242,7 @@ inline void multiply_pairs(const MatrixView& w, const LinearArgs<bf16>& args, st
                         .held = reinterpret_cast<bf16*>(scratch.rows),
                         .sums = scratch.sums,
                         .first = c == 0};
-      way.add(run);
+      add(run);
     }
     store_tile(args, first, n, row, rows, scratch.sums, kDpPairSums);
   }
@@ -259,10 +252,11 @@ inline void linear_pairs(const MatrixView& w, const LinearArgs<bf16>& args, std:
                          std::int64_t row_end, std::byte* scratch) {
   const DpScratch s = cut_scratch(scratch, w.cols, args.tokens);
   if (few_by_runs(args.tokens, w.row_bytes())) {
-    static_assert(kOneRowTokens == 4 && kDpPairTokens == 8);
-    static constexpr decltype(PairWay::add) kAdd[] = {add_few_run<5>, add_few_run<6>, add_few_run<7>, add_few_run<8>};
-    const PairWay way{kDpPairTokens, kFewPanelRows, kAdd[args.tokens - kOneRowTokens - 1]};
-    return multiply_pairs(w, args, row_begin, row_end, 0, args.tokens, s, way);
+    static_assert(kOneRowTokens == 4 && kOneTileTokens == 9);
+    static constexpr void (*kAdd[])(const PairRun&) = {add_few_run<5>, add_few_run<6>, add_few_run<7>, add_few_run<8>,
+                                                       add_few_run<9>};
+    return multiply_pairs(w, args, row_begin, row_end, 0, args.tokens, s, args.tokens,
+                          kAdd[args.tokens - kOneRowTokens - 1]);
   }
   if (args.tokens <= kDpPairTokens) return linear_few_pairs(w, args, row_begin, row_end, s);
   const std::int64_t tiles = count_tiles(args.tokens, kDpHeldTokens);
@@ -270,6 +264,8 @@ inline void linear_pairs(const MatrixView& w, const LinearArgs<bf16>& args, std:
   for (std::int64_t i = 0; i < chunks; ++i) {  // whole tiles
     const std::int64_t first = part_begin(tiles, chunks, i) * kDpHeldTokens;
     const std::int64_t end = clamp(part_begin(tiles, chunks, i + 1) * kDpHeldTokens, args.tokens);
-    multiply_pairs(w, args, row_begin, row_end, first, end - first, s, {kDpHeldTokens, kDpPairPanelRows, add_pair_run});
+    const std::int64_t n = end - first;
+    multiply_pairs(w, args, row_begin, row_end, first, n, s, kDpHeldTokens,
+                   n <= kStoredTokens ? add_some_run : add_many_run);
   }
 }

@@ -169,9 +169,10 @@ double worst_ratio(const Kernels& k, const MatrixView& w, std::int64_t tokens, s
 TEST_P(LinearTest, WithinTheComputedBound) {
   double worst_bf16 = 0;
   double worst_f32 = 0;
-  const std::int64_t shapes[][3] = {{1, 1, 1},    {3, 2, 5},     {1, 7, 31},    {2, 9, 32},    {5, 8, 33},
-                                    {17, 13, 47}, {4, 66, 64},   {6, 70, 96},   {16, 5, 257},  {1, 17, 1024},
-                                    {8, 3, 515},  {7, 129, 288}, {9, 49, 1551}, {8, 53, 2600}, {5, 50, 4150}};
+  const std::int64_t shapes[][3] = {{1, 1, 1},     {3, 2, 5},      {1, 7, 31},    {2, 9, 32},    {5, 8, 33},
+                                    {17, 13, 47},  {4, 66, 64},    {6, 70, 96},   {16, 5, 257},  {1, 17, 1024},
+                                    {8, 3, 515},   {7, 129, 288},  {9, 49, 1551}, {8, 53, 2600}, {5, 50, 4150},
+                                    {9, 52, 2600}, {20, 50, 2100}, {21, 53, 2100}};
   for (const auto& [tokens, rows, wanted] : shapes) {
     const auto weight = fenced_weight(kind(), fitting_rows(kind(), rows), fitting_cols(kind(), wanted), rng);
     worst_bf16 = std::max(worst_bf16, worst_ratio<bf16>(table(), weight.view, tokens, rng));
@@ -243,10 +244,11 @@ void check_invariance(const Kernels& k, const MatrixView& w, std::int64_t all, s
 TEST_P(LinearTest, EveryElementHasTheSameBitsInEveryCall) {
   // 67 tokens: enough for every way to cut them into tiles. 97 and 131 are cut into chunks: of several panels and runs,
   // and of rows of 2,048, which share cache sets. 1,536 columns are the most of one run. Few BF16 tokens meet two rows
-  // of 1,000 columns at a time, and of 8,200 one or four; five to eight tokens meet 4,200 columns run by run.
+  // of 1,000 columns at a time, and of 8,200 one or four; five to nine tokens meet 4,200 columns run by run as one
+  // tile, up to 20 and more meet 2,600 as several.
   const std::int64_t shapes[][3] = {{67, 1, 64},    {67, 37, 160},   {67, 71, 333},  {67, 130, 96},
                                     {67, 20, 1111}, {97, 101, 1111}, {131, 6, 2048}, {50, 55, 1536},
-                                    {9, 35, 1000},  {9, 11, 8200},   {9, 53, 4200}};
+                                    {9, 35, 1000},  {9, 11, 8200},   {9, 53, 4200},  {26, 50, 2600}};
   for (const auto& [tokens, rows, wanted] : shapes) {
     const auto weight = fenced_weight(kind(), fitting_rows(kind(), rows), fitting_cols(kind(), wanted), rng);
     check_invariance<bf16>(table(), weight.view, tokens, rng);

@@ -84,15 +84,16 @@ constexpr std::int64_t pair_run(std::int64_t cols, std::int64_t tokens) {
 }
 
 // Some rows times some tokens over a run.
+constexpr int kMostAsked = 4;
 struct PairTile {
   const bf16* x = nullptr;  // [step, T, 32], zero behind the last column
   const std::byte* w = nullptr;
   std::int64_t w_stride = 0;
-  std::int64_t columns = 0;        // at least one
-  bf16* held = nullptr;            // the rows of w as [step, R, 32], zero behind the last column; unused by kStored
-  float* sums = nullptr;           // of the first row: [T, kDpPairSums]
-  bool first = false;              // sums hold nothing yet
-  const std::byte* ahead[3] = {};  // rows to ask memory for, as many columns of them; kStored: the first of R
+  std::int64_t columns = 0;                 // at least one
+  bf16* held = nullptr;                     // the rows of w as [step, R, 32], zero behind the last column; not kStored
+  float* sums = nullptr;                    // of the first row: [T, kDpPairSums]
+  bool first = false;                       // sums hold nothing yet
+  const std::byte* ahead[kMostAsked] = {};  // kAsk rows to ask memory for, as many columns of them
 };
 
 // Where a tile's rows come from: held; w, and they are put into held for the tiles after this one; w.
@@ -100,13 +101,14 @@ enum class PairRows { kHeld, kToHold, kStored };
 
 // Not inlined, few arguments: GCC 12 keeps addresses that find no register in vectors, and reading one back waits for
 // all products before it. The loop tests its end last: sums that might pass it untouched are kept in memory too.
-template <int T, int R, PairRows kRows>
+template <int T, int R, PairRows kRows, int kAsk>
 [[gnu::noinline]] void add_pair_tile(const PairTile& tile) {
   const std::int64_t columns = tile.columns, w_stride = tile.w_stride;
   const bf16* x = tile.x;
   const std::byte* w = tile.w;
   bf16* held = tile.held;
-  const std::byte* ahead[3] = {tile.ahead[0], tile.ahead[1], tile.ahead[2]};
+  const std::byte* ahead[kAsk];
+  for (int i = 0; i < kAsk; ++i) ahead[i] = tile.ahead[i];
   float* sums = tile.sums;
   const __mmask16 mask = tile.first ? 0 : 0xFFFF;
   F acc[T][R];
@@ -115,11 +117,10 @@ template <int T, int R, PairRows kRows>
   }
   std::int64_t c = 0;
   do {
-    if constexpr (kRows == PairRows::kStored) {  // + 63: files align nothing
-      for (int i = 0; i < R; ++i) _mm_prefetch(ahead[0] + i * w_stride + c * 2 + 63, _MM_HINT_T0);
+    for (const std::byte* row : ahead) _mm_prefetch(row + c * 2 + 63, _MM_HINT_T0);  // files align nothing
+    if constexpr (kRows == PairRows::kStored) {
       add_step<T, R, false>(x + c * T, kStep, w + c * 2, w_stride, columns - c, acc);
     } else {
-      for (const std::byte* row : ahead) _mm_prefetch(row + c * 2 + 63, _MM_HINT_T0);
       if constexpr (kRows == PairRows::kToHold) {
         for (int i = 0; i < R; ++i)
           _mm512_store_si512(held + i * kStep, load_pairs(w + i * w_stride + c * 2, columns - c));
@@ -163,22 +164,24 @@ struct PairRun {
   bool first = false;
 };
 
-// Most tokens that are through with six rows before memory has brought the next.
-constexpr std::int64_t kHastyTokens = 24;
+using AddPairTile = void (*)(const PairTile&);
+template <int T, PairRows kRows, int kAsk, int... kLess>
+constexpr std::array<AddPairTile, sizeof...(kLess)> tiles_of_rows(std::integer_sequence<int, kLess...>) {
+  return {add_pair_tile<T, kLess + 1, kRows, kAsk>...};
+}
+template <int T, int R, PairRows kRows, int kAsk>  // of 1 to R rows
+constexpr auto kAddPairTile = tiles_of_rows<T, kRows, kAsk>(std::make_integer_sequence<int, R>());
 
-template <int T, PairRows kRows>
-constexpr void (*kAddHeldRows[kDpHeldRows])(const PairTile&) = {add_pair_tile<T, 1, kRows>, add_pair_tile<T, 2, kRows>,
-                                                                add_pair_tile<T, 3, kRows>, add_pair_tile<T, 4, kRows>,
-                                                                add_pair_tile<T, 5, kRows>, add_pair_tile<T, 6, kRows>};
-
-// More than kDpPairTokens. Six rows stay in the first cache, as the first tile has put them there side by side, while
-// all tokens pass in the order they are read, and rows after them are asked for: the next six, or for hasty tokens the
-// six behind those. As stored, a row begins anywhere, so that each read takes two lines, and rows may share cache sets.
-inline void add_pair_run(const PairRun& run) {
-  static_assert(kDpHeldTokens == 4 && kDpPairTokens >= 5);  // more are cut into tiles of three and four
-  const std::int64_t tiles = count_tiles(run.tokens, kDpHeldTokens), groups = count_tiles(run.rows, kDpHeldRows);
-  const std::int64_t width = round_up(run.columns, kStep), before = run.tokens <= kHastyTokens ? 2 : 1;
-  const std::int64_t first_rows = part_begin(run.rows, groups, clamp(groups, before));
+// Tiles of T tokens, or one less, and up to R rows. All tokens pass a group of rows before the next: kFirst is where
+// the first tile finds them, kOthers where the others do. Meanwhile memory is asked for as many rows behind those that
+// follow, at most kAsk a tile.
+template <int T, int R, PairRows kFirst, PairRows kOthers, int kAsk>
+void add_pair_run(const PairRun& run) {
+  constexpr int kGroupsAhead = R == 4 ? 1 : 2;  // measured: eight rows ahead are too many where memory is fast
+  static_assert(kAsk <= kMostAsked);
+  const std::int64_t tiles = count_tiles(run.tokens, T), groups = count_tiles(run.rows, R);
+  const std::int64_t width = round_up(run.columns, kStep);
+  const std::int64_t first_rows = part_begin(run.rows, groups, clamp(groups, kGroupsAhead));
   RowsAhead ahead{.row = run.w + first_rows * run.w_stride,
                   .before_others = run.rows - first_rows,
                   .others = run.next,
@@ -186,48 +189,42 @@ inline void add_pair_run(const PairRun& run) {
                   .turns = {.items = run.rows, .turns = tiles * groups}};
   for (std::int64_t g = 0; g < groups; ++g) {
     const std::int64_t row = part_begin(run.rows, groups, g), rows = part_begin(run.rows, groups, g + 1) - row;
-    PairTile tile{.w = run.w + row * run.w_stride,
+    PairTile tile{.x = run.x,
+                  .w = run.w + row * run.w_stride,
                   .w_stride = run.w_stride,
                   .columns = run.columns,
                   .held = run.held,
+                  .sums = run.sums + row * 16,
                   .first = run.first};
-    tile.x = run.x;
-    tile.sums = run.sums + row * 16;
     for (std::int64_t i = 0; i < tiles; ++i) {
       ahead.turns.begin();
-      for (const std::byte*& asked : tile.ahead) asked = ahead.take(tile.w);
+      for (int k = 0; k < kAsk; ++k) tile.ahead[k] = ahead.take(tile.w);
       const std::int64_t count = tile_count(run.tokens, tiles, i);
-      const auto& add = i == 0 ? (count == 3 ? kAddHeldRows<3, PairRows::kToHold> : kAddHeldRows<4, PairRows::kToHold>)
-                               : (count == 3 ? kAddHeldRows<3, PairRows::kHeld> : kAddHeldRows<4, PairRows::kHeld>);
-      add[rows - 1](tile);
+      const auto& whole = i == 0 ? kAddPairTile<T, R, kFirst, kAsk> : kAddPairTile<T, R, kOthers, kAsk>;
+      const auto& less = i == 0 ? kAddPairTile<T - 1, R, kFirst, kAsk> : kAddPairTile<T - 1, R, kOthers, kAsk>;
+      (count == T ? whole : less)[static_cast<std::size_t>(rows - 1)](tile);
       tile.x += count * width;
       tile.sums += count * kDpPairSums;
     }
   }
 }
 
+// Few tokens are one tile.
+constexpr std::int64_t kOneTileTokens = 9;
+template <int T>
+constexpr auto add_few_run = add_pair_run<T, kRowsBeside<T>, PairRows::kStored, PairRows::kStored, kRowsBeside<T>>;
+
 // Whether few tokens meet rows run by run: their activations do not stay in the first cache beside whole ones, those of
 // a run do. Up to kOneRowTokens gain nothing.
 constexpr bool few_by_runs(std::int64_t tokens, std::int64_t row_bytes) {
-  return tokens > kOneRowTokens && tokens <= kDpPairTokens && tokens * row_bytes > kWholeBytes;
+  return tokens > kOneRowTokens && tokens <= kOneTileTokens && tokens * row_bytes > kWholeBytes;
 }
-constexpr std::int64_t kFewPanelRows = 24;
 
-// All tokens of such a call are one tile, which rows as stored pass, and those after them are asked for.
-template <int T>
-void add_few_run(const PairRun& run) {
-  constexpr int kBeside = kRowsBeside<T>;
-  static constexpr void (*kAdd[])(const PairTile&) = {
-      add_pair_tile<T, 1, PairRows::kStored>, add_pair_tile<T, 2, PairRows::kStored>,
-      add_pair_tile<T, 3, PairRows::kStored>, add_pair_tile<T, kBeside, PairRows::kStored>};
-  for (std::int64_t r = 0; r < run.rows; r += kBeside) {
-    PairTile tile{.x = run.x,
-                  .w = run.w + r * run.w_stride,
-                  .w_stride = run.w_stride,
-                  .columns = run.columns,
-                  .sums = run.sums + r * 16,
-                  .first = run.first};
-    tile.ahead[0] = r + kBeside < run.rows ? tile.w + kBeside * run.w_stride : run.next;
-    kAdd[clamp(run.rows - r, kBeside) - 1](tile);
-  }
-}
+// More of them, which are cut into tiles of three and four. A few tiles read rows as stored; of more, the first puts
+// them side by side: as stored, a row begins anywhere, so that each read takes two lines, and rows may share cache
+// sets.
+constexpr std::int64_t kStoredTokens = 20;
+static_assert(kDpHeldTokens == 4 && kDpPairTokens >= 5);
+static_assert(2 * count_tiles(kDpPairTokens + 1, 4) >= kDpHeldRows && count_tiles(kStoredTokens + 1, 4) >= kDpHeldRows);
+constexpr auto add_some_run = add_pair_run<kDpHeldTokens, kDpHeldRows, PairRows::kStored, PairRows::kStored, 2>;
+constexpr auto add_many_run = add_pair_run<kDpHeldTokens, kDpHeldRows, PairRows::kToHold, PairRows::kHeld, 1>;
