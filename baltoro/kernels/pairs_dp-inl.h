@@ -172,13 +172,16 @@ constexpr std::array<AddPairTile, sizeof...(kLess)> tiles_of_rows(std::integer_s
 template <int T, int R, PairRows kRows, int kAsk>  // of 1 to R rows
 constexpr auto kAddPairTile = tiles_of_rows<T, kRows, kAsk>(std::make_integer_sequence<int, R>());
 
-// Tiles of T tokens, or one less, and up to R rows. All tokens pass a group of rows before the next: kFirst is where
+// Tiles of kLeast or T tokens and up to R rows. All tokens pass a group of rows before the next: kFirst is where
 // the first tile finds them, kOthers where the others do. Meanwhile memory is asked for as many rows behind those that
 // follow, at most kAsk a tile.
-template <int T, int R, PairRows kFirst, PairRows kOthers, int kAsk>
+template <int kLeast, int T, int R, PairRows kFirst, PairRows kOthers, int kAsk>
 void add_pair_run(const PairRun& run) {
   constexpr int kGroupsAhead = R == 4 ? 1 : 2;  // measured: eight rows ahead are too many where memory is fast
   static_assert(kAsk <= kMostAsked);
+  static constexpr std::array<AddPairTile, R> kAdd[2][2] = {
+      {kAddPairTile<kLeast, R, kFirst, kAsk>, kAddPairTile<T, R, kFirst, kAsk>},
+      {kAddPairTile<kLeast, R, kOthers, kAsk>, kAddPairTile<T, R, kOthers, kAsk>}};
   const std::int64_t tiles = count_tiles(run.tokens, T), groups = count_tiles(run.rows, R);
   const std::int64_t width = round_up(run.columns, kStep);
   const std::int64_t first_rows = part_begin(run.rows, groups, clamp(groups, kGroupsAhead));
@@ -200,9 +203,7 @@ void add_pair_run(const PairRun& run) {
       ahead.turns.begin();
       for (int k = 0; k < kAsk; ++k) tile.ahead[k] = ahead.take(tile.w);
       const std::int64_t count = tile_count(run.tokens, tiles, i);
-      const auto& whole = i == 0 ? kAddPairTile<T, R, kFirst, kAsk> : kAddPairTile<T, R, kOthers, kAsk>;
-      const auto& less = i == 0 ? kAddPairTile<T - 1, R, kFirst, kAsk> : kAddPairTile<T - 1, R, kOthers, kAsk>;
-      (count == T ? whole : less)[static_cast<std::size_t>(rows - 1)](tile);
+      kAdd[i == 0 ? 0 : 1][count == T ? 1 : 0][static_cast<std::size_t>(rows - 1)](tile);
       tile.x += count * width;
       tile.sums += count * kDpPairSums;
     }
@@ -212,7 +213,7 @@ void add_pair_run(const PairRun& run) {
 // Few tokens are one tile.
 constexpr std::int64_t kOneTileTokens = 9;
 template <int T>
-constexpr auto add_few_run = add_pair_run<T, kRowsBeside<T>, PairRows::kStored, PairRows::kStored, kRowsBeside<T>>;
+constexpr auto add_few_run = add_pair_run<T, T, kRowsBeside<T>, PairRows::kStored, PairRows::kStored, kRowsBeside<T>>;
 
 // Whether few tokens meet rows run by run: their activations do not stay in the first cache beside whole ones, those of
 // a run do. Up to kOneRowTokens gain nothing.
@@ -225,6 +226,9 @@ constexpr bool few_by_runs(std::int64_t tokens, std::int64_t row_bytes) {
 // sets.
 constexpr std::int64_t kStoredTokens = 20;
 static_assert(kDpHeldTokens == 4 && kDpPairTokens >= 5);
-static_assert(2 * count_tiles(kDpPairTokens + 1, 4) >= kDpHeldRows && count_tiles(kStoredTokens + 1, 4) >= kDpHeldRows);
-constexpr auto add_some_run = add_pair_run<kDpHeldTokens, kDpHeldRows, PairRows::kStored, PairRows::kStored, 2>;
-constexpr auto add_many_run = add_pair_run<kDpHeldTokens, kDpHeldRows, PairRows::kToHold, PairRows::kHeld, 1>;
+static_assert(2 * count_tiles(kDpPairTokens + 1, kDpHeldTokens) >= kDpHeldRows &&
+              count_tiles(kStoredTokens + 1, kDpHeldTokens) >= kDpHeldRows);
+constexpr auto add_some_run =
+    add_pair_run<kDpHeldTokens - 1, kDpHeldTokens, kDpHeldRows, PairRows::kStored, PairRows::kStored, 2>;
+constexpr auto add_many_run =
+    add_pair_run<kDpHeldTokens - 1, kDpHeldTokens, kDpHeldRows, PairRows::kToHold, PairRows::kHeld, 1>;
