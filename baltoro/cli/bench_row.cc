@@ -59,9 +59,10 @@ double BenchRow::region_limit_seconds(const model::RegionTime& region) const {
                   region.flops / std::max(profiled.linear_per_s, profiled.attention_per_s));
 }
 double BenchRow::regions_limit_seconds() const {
+  if (regions.empty()) return 0;
   double seconds = 0;
   for (const model::RegionTime& region : regions) seconds += region_limit_seconds(region);
-  return seconds;
+  return std::max({seconds, memory_seconds(profiled), compute_seconds(profiled)});
 }
 
 double BenchRow::disk_share() const {

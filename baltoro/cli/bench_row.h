@@ -54,8 +54,9 @@ struct BenchRow {
   double compute_share() const;
   double limit_share() const;
   // Seconds that a region of the profiled pass would take at its own limit: the larger of bytes / read rate and
-  // operations / the faster of the two arithmetics' rates. Their sum over all regions is the least that a step can take
-  // which moves no bytes of one region while it computes another.
+  // operations / the faster of the two arithmetics' rates. Their sum over all regions, or the whole's own limit if that
+  // is larger, is the least for a step that moves no bytes of one region while it computes another; 0 without a
+  // profile.
   double region_limit_seconds(const model::RegionTime& region) const;
   double regions_limit_seconds() const;
   // Median over the passes of the rate of bytes from disk / the disk's rate beside it. Rows with BenchPass::disk only.

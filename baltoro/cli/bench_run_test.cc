@@ -172,7 +172,11 @@ TEST(BenchRow, RegionsHaveLimitsOfTheirOwn) {
                  {.name = "computes", .seconds = 4, .bytes = 100, .flops = 150}};  // 1 s beside 3
   EXPECT_DOUBLE_EQ(row.region_limit_seconds(row.regions[0]), 3);
   EXPECT_DOUBLE_EQ(row.region_limit_seconds(row.regions[1]), 3);
+  row.cost = {.weight_bytes = 400, .linear_flop = 250};
   EXPECT_DOUBLE_EQ(row.regions_limit_seconds(), 6);  // all bytes take 4, all operations 5
+  row.cost.attention_flop = 30;                      // 3 more: regions do not know whose arithmetic is theirs
+  EXPECT_DOUBLE_EQ(row.regions_limit_seconds(), 8);
+  EXPECT_DOUBLE_EQ(BenchRow{}.regions_limit_seconds(), 0);
 }
 
 TEST(MachineProbe, RatesArePlausible) {
