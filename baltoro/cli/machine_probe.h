@@ -16,7 +16,7 @@ struct PeakRates {
   double read_bytes_per_s = 0;  // sequential reads of a buffer that no cache holds
   double f32_flop_per_s = 0;    // fused multiply-adds on registers, two operations each
   double bf16_flop_per_s = 0;   // BF16 dot products with f32 sums; 0 where the CPU has none
-  double int8_op_per_s = 0;     // 8-bit dot products with int32 sums (VNNI); 0 where the CPU has none
+  double int8_op_per_s = 0;     // 8-bit dot products with int32 sums (VNNI or AVX2); 0 where the CPU has none
 };
 
 struct MachinePeaks {

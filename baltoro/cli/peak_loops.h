@@ -17,7 +17,8 @@ struct PeakLoop {
 };
 PeakLoop f32_loop();                  // fused multiply-adds
 std::optional<PeakLoop> bf16_loop();  // BF16 dot products with f32 sums; absent where the CPU has none
-std::optional<PeakLoop> int8_loop();  // unsigned x signed 8-bit dot products with int32 sums (VNNI); else absent
+// Unsigned x signed 8-bit dot products with int32 sums (VNNI), or AVX2's fastest, for INT4 codes; else absent.
+std::optional<PeakLoop> int8_loop();
 
 // Reads all of it, with vector loads where there are some; whole multiples of 256 bytes.
 std::uint64_t read_all(const std::byte* data, std::int64_t bytes);
