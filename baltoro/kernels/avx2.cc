@@ -5,11 +5,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "baltoro/base/check.h"
 #include "baltoro/kernels/kernels.h"
 #include "baltoro/kernels/panel.h"
 #include "baltoro/kernels/tables.h"
+#include "baltoro/tensor/int8_layout.h"
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
@@ -31,6 +33,8 @@ namespace {
 #include "baltoro/kernels/vec-inl.h"
 #include "baltoro/kernels/tiles-inl.h"
 #include "baltoro/kernels/linear-inl.h"
+#include "baltoro/kernels/ordered_avx2-inl.h"
+#include "baltoro/kernels/ordered_calls_avx2-inl.h"
 #include "baltoro/kernels/outer-inl.h"
 #include "baltoro/kernels/product-inl.h"
 #include "baltoro/kernels/attend-inl.h"
@@ -44,7 +48,7 @@ void attend_bf16(const AttendArgs& args, std::int64_t part, float* state) {
 }
 
 constexpr Kernels kTable{.isa = Isa::kAvx2,
-                         .linear_bf16 = linear<bf16>,
+                         .linear_bf16 = linear_bf16,
                          .linear_f32 = linear<float>,
                          .linear_int8 = avx2_linear_int8,
                          .linear_transposed_bf16 = linear_transposed<bf16>,

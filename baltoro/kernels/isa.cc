@@ -93,7 +93,8 @@ std::int64_t linear_scratch_bytes(std::int64_t rows, std::int64_t cols, std::int
   const std::int64_t pairs = std::min(tokens, dp_chunk_tokens(cols)) * dp_padded_cols(cols) * 2 +
                              dp_sums_bytes(tokens) + kDpRowBytes + 2 * kDpHeldRows * 64 +
                              kDpScaledRows * scratch_scale_floats(cols) * 4;
-  return std::max(unpacked, pairs);
+  const std::int64_t ordered = ordered_bytes(cols, tokens) + kOrderedRows * scratch_scale_floats(cols) * 4;
+  return std::max({unpacked, pairs, ordered});
 }
 
 std::int64_t attend_scratch_floats(std::int64_t kv_dim) {

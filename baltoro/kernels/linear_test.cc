@@ -136,6 +136,17 @@ class LinearTest : public testing::TestWithParam<Case> {
   std::mt19937_64 rng{20261121};
 };
 
+// What an offset of the codes of columns [32 i, 32 i + 32) may weigh: four times the largest of these elements, as one
+// of the codes is at least a quarter of it.
+std::vector<double> offset_sizes(const MatrixView& w, std::int64_t r) {
+  std::vector<double> sizes;
+  for (std::int64_t c = 0; c < w.cols; ++c) {
+    if (c % 32 == 0) sizes.push_back(0);
+    sizes.back() = std::max(sizes.back(), 4 * std::fabs(widen(tensor::matrix_element(w, r, c))));
+  }
+  return sizes;
+}
+
 // Largest |y - truth| / bound over all elements.
 template <typename X>
 double worst_ratio(const Kernels& k, const MatrixView& w, std::int64_t tokens, std::mt19937_64& rng) {
@@ -145,14 +156,19 @@ double worst_ratio(const Kernels& k, const MatrixView& w, std::int64_t tokens, s
   std::vector<float> y(static_cast<std::size_t>(tokens * ldy), 7.0f);
   call<X>(k, w, {.x = x.data(), .ldx = ldx, .y = y.data(), .ldy = ldy, .tokens = tokens}, 0, w.rows);
   double worst = 0;
+  const bool offset = k.isa == Isa::kAvx2 && sizeof(X) == sizeof(bf16) &&
+                      (w.format == WeightFormat::kInt4Group || w.format == WeightFormat::kInt8Group);
   for (std::int64_t r = 0; r < w.rows; ++r) {
+    const std::vector<double> offsets = offset_sizes(w, r);
     for (std::int64_t t = 0; t < tokens; ++t) {
       double sum = 0;
       double size = 0;
       for (std::int64_t c = 0; c < w.cols; ++c) {
-        const double product = widen(x[static_cast<std::size_t>(t * ldx + c)]) * widen(tensor::matrix_element(w, r, c));
+        const double value = widen(x[static_cast<std::size_t>(t * ldx + c)]);
+        const double product = value * widen(tensor::matrix_element(w, r, c));
         sum += product;
         size += std::fabs(product);
+        if (offset) size += std::fabs(value) * offsets[static_cast<std::size_t>(c / 32)];
       }
       const bool coded = w.format == WeightFormat::kFp8Block || w.format == WeightFormat::kInt4Group;
       const double bound =

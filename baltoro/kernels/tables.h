@@ -73,4 +73,19 @@ constexpr std::int64_t dp_chunk_tokens(std::int64_t cols) {
   return fit ? kTokensAtOnce : kTokensAtOnce / 2;
 }
 
+// avx2: rows of a panel, floats from a token's partial sums to the next's, columns of a run, floats of a panel's run
+// widened: 17 vectors for 16 at most.
+inline constexpr std::int64_t kOrderedRows = 24, kOrderedSums = kOrderedRows * 8 + 8, kOrderedRun = 512;
+inline constexpr std::int64_t kWideFloats = kOrderedRows * kOrderedRun / 16 * 17;
+// Floats of a token's activations put in order: 17 vectors of eight for 128 columns at most.
+constexpr std::int64_t ordered_floats(std::int64_t cols) { return round_up(cols, 512) / 16 * 17; }
+// Most tokens whose activations are put in order at once. Changes no result.
+constexpr std::int64_t ordered_chunk_tokens(std::int64_t cols) {
+  return ordered_floats(cols) * 4 * kTokensAtOnce <= 2 << 20 ? kTokensAtOnce : kTokensAtOnce / 2;
+}
+constexpr std::int64_t ordered_bytes(std::int64_t cols, std::int64_t tokens) {
+  const std::int64_t most = ordered_chunk_tokens(cols);
+  return (kWideFloats + (tokens < most ? tokens : most) * (kOrderedSums + ordered_floats(cols))) * 4;
+}
+
 }  // namespace baltoro::kernels

@@ -2,6 +2,7 @@
 // How many roundings each instruction set may make: what the tests of this room compute their bounds from.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -22,14 +23,16 @@ inline void narrow(float value, bf16& to) { to = tensor::f32_to_bf16(value); }
 
 // Roundings on the longest way from a product to the stored dot: the chain of one lane, the tree over lanes, and six
 // for the product q * scale, the product with x, the step's scale, y_weights and the reference's own f32 element.
-// coded: INT4 and FP8 weights, which avx512_bf16 takes in runs of 512 columns, 16 steps and a scaled sum each.
+// coded: INT4 and FP8 weights, which avx512_bf16 takes in runs of 512 columns, 16 steps and a scaled sum each. avx2
+// takes INT4 and INT8 in blocks, whose sums begin with minus the offset times the sum of their x: 2 x 32 steps and a
+// scaled sum at most, and each error counts for codes with their offset (offset_size).
 inline double dot_roundings(Isa isa, std::size_t x_bytes, std::int64_t cols, bool coded = false) {
   const auto chain = [&](std::int64_t lanes) { return static_cast<double>((cols + lanes - 1) / lanes); };
   switch (isa) {
     case Isa::kScalar:
       return static_cast<double>(cols) + 6;
     case Isa::kAvx2:
-      return chain(8) + 3 + 6;
+      return std::max(chain(8), x_bytes == 2 ? 2 * 32 + 2 + chain(128) : 0) + 3 + 6;
     case Isa::kAvx512:
       return chain(16) + 4 + 6;
     case Isa::kAvx512Bf16:  // a step: at most two products and two sums
