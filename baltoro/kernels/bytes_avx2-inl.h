@@ -20,18 +20,35 @@ template <int kBits>
   return kBits == 0 ? v : _mm256_slli_epi32(v, kBits);
 }
 [[gnu::always_inline]] inline F to_f32(I v) { return _mm256_cvtepi32_ps(v); }
-// VPMADDUBSW saturates at 16 bits: a pair of codes below 16 reaches 15 * 127 * 2 at most.
-[[gnu::always_inline]] inline I dot_small(I sum, I w, I x) {
-  const I pairs = _mm256_maddubs_epi16(w, x);
-  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+// sum + pairs. By name: GCC 12 else copies sums from register to register, and keeps some of them in memory.
+[[gnu::always_inline]] inline I add_words(I sum, I pairs) {
+  asm("vpaddw %1, %0, %0" : "+x"(sum) : "x"(pairs));
+  return sum;
 }
-// Even and odd bytes as 16-bit numbers, so that no product is clipped.
-[[gnu::always_inline]] inline I dot(I sum, I w, I x) {
-  const I even =
-      _mm256_madd_epi16(_mm256_and_si256(w, _mm256_set1_epi16(255)), _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8));
-  const I odd = _mm256_madd_epi16(_mm256_srli_epi16(w, 8), _mm256_srai_epi16(x, 8));
-  return _mm256_add_epi32(sum, _mm256_add_epi32(even, odd));
+[[gnu::always_inline]] inline I add_dwords(I sum, I pairs) {
+  asm("vpaddd %1, %0, %0" : "+x"(sum) : "x"(pairs));
+  return sum;
 }
+// VPMADDUBSW saturates at 16 bits. A pair of codes below 16 reaches 15 * 127 * 2, and eight of them 30,480: so eight
+// vectors are added up in 16 bits.
+struct Small {
+  [[gnu::always_inline]] static I begin(I) { return _mm256_setzero_si256(); }
+  [[gnu::always_inline]] static I add(I sum, I w, I x) { return add_words(sum, _mm256_maddubs_epi16(w, x)); }
+  [[gnu::always_inline]] static I end(I sum, I start) {
+    return _mm256_add_epi32(start, _mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
+  }
+};
+// Of signed codes: their size, at most 127, times x with their sign. A pair reaches 32,258. A code of no column is -128
+// here, whose size is 128, and its x is zero.
+struct Whole {
+  [[gnu::always_inline]] static I begin(I) { return _mm256_setzero_si256(); }
+  [[gnu::always_inline]] static I add(I sum, I w, I x) {
+    const I code = _mm256_xor_si256(w, _mm256_set1_epi8(-128));
+    const I pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(x, code));
+    return add_dwords(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+  [[gnu::always_inline]] static I end(I sum, I) { return sum; }
+};
 // Sums over the 16 lanes of 16 pairs of vectors, as the tree of scalar_int8.cc.
 inline void sixteen_sums(const float* v, float* sums) {
   for (int r = 0; r < 16; ++r) sums[r] = sum_of_lanes(add(load_f32(v + r * 16), load_f32(v + r * 16 + 8)));

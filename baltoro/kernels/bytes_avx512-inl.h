@@ -27,6 +27,11 @@ template <int kBits>
   asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
   return sum;
 }
-[[gnu::always_inline]] inline I dot_small(I sum, I w, I x) { return dot(sum, w, x); }
+struct Small {
+  [[gnu::always_inline]] static I begin(I start) { return start; }
+  [[gnu::always_inline]] static I add(I sum, I w, I x) { return dot(sum, w, x); }
+  [[gnu::always_inline]] static I end(I sum, I) { return sum; }
+};
+using Whole = Small;
 // Sums over the lanes of 16 vectors, as the tree of sum_of_lanes().
 [[gnu::always_inline]] inline void sixteen_sums(const float* v, float* sums) { store(sums, sums_of_lanes(v)); }

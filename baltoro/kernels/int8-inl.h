@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // 8-bit rows and their dot products, for 16 lanes (AVX-512) or 8 at a time (AVX2). Included inside a target region,
 // behind bytes_*-inl.h, which gives the vectors: I (kLanes 32-bit sums or 4 kLanes bytes), F (kLanes floats) and
-//   dot_small(sum, w, x)  sum += four products a lane, w unsigned and below 16, x signed
-//   dot(sum, w, x)        the same for any unsigned w
+//   Small, Whole: sums of a lane's products for w below 16 and for any w, unsigned, x signed. They begin with
+//   begin(start), add() four products a lane, at most eight times, and end() makes them 32-bit sums, `start` added.
+//   start: of Small minus eight times, of Whole minus 128 times the sum of the lane's x, as codes are offset binary
 // Sums of whole numbers have no order; what follows them in f32 has one for each element: chunks ascending, then lanes
 // as a tree. So tiles of any shape give the bits of scalar_int8.cc.
 
@@ -31,21 +32,21 @@ constexpr std::int64_t kHalves = tensor::kInt8Lanes / kLanes;  // vectors that m
 
 // Codes of one row, a chunk at a time: 512 bytes in the order of int8_layout.h, or 256 of nibbles.
 struct ChunksInt8 {
+  using Sums = Whole;
   static constexpr std::int64_t kBytes = 512;
   static constexpr int kShift = 4;
   [[gnu::always_inline]] static void load(const std::byte* chunk, std::int64_t half, I* out) {
     for (std::int64_t v = 0; v < tensor::kInt8Vectors; ++v)
       out[v] = load_bytes(chunk + (v * kHalves + half) * kLanes * 4);
   }
-  [[gnu::always_inline]] static I add(I sum, I w, I x) { return dot(sum, w, x); }
 };
 struct ChunksInt4 {
+  using Sums = Small;
   static constexpr std::int64_t kBytes = 256;
   static constexpr int kShift = 0;
   [[gnu::always_inline]] static void load(const std::byte* chunk, std::int64_t half, I* out) {
     int4_vectors(chunk, half, out);
   }
-  [[gnu::always_inline]] static I add(I sum, I w, I x) { return dot_small(sum, w, x); }
 };
 
 // The bytes of a row's chunk: in place, or its first `bytes` and zeros.
@@ -108,18 +109,30 @@ template <class W, int T, int R, int S, bool kFirst>
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) sum[t][r] = first_sum<W>(x[t], half);
+      for (int r = 0; r < R; ++r) sum[t][r] = W::Sums::begin(first_sum<W>(x[t], half));
     }
 #pragma GCC unroll 1
     for (std::int64_t v = 0; v < tensor::kInt8Vectors; ++v) {
-      I weights[R];
+      if constexpr (T < R) {
+        I values[T];
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) weights[r] = chunk_vector(w + r * tensor::kInt8Chunk, half, v);
+        for (int t = 0; t < T; ++t) values[t] = chunk_vector(x[t], half, v);
 #pragma GCC unroll 8
-      for (int t = 0; t < T; ++t) {
-        const I value = chunk_vector(x[t], half, v);
+        for (int r = 0; r < R; ++r) {
+          const I weights = chunk_vector(w + r * tensor::kInt8Chunk, half, v);
 #pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) sum[t][r] = W::add(sum[t][r], weights[r], value);
+          for (int t = 0; t < T; ++t) sum[t][r] = W::Sums::add(sum[t][r], weights, values[t]);
+        }
+      } else {
+        I weights[R];
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) weights[r] = chunk_vector(w + r * tensor::kInt8Chunk, half, v);
+#pragma GCC unroll 8
+        for (int t = 0; t < T; ++t) {
+          const I value = chunk_vector(x[t], half, v);
+#pragma GCC unroll 8
+          for (int r = 0; r < R; ++r) sum[t][r] = W::Sums::add(sum[t][r], weights[r], value);
+        }
       }
     }
     F w_scales[R];
@@ -131,7 +144,8 @@ template <class W, int T, int R, int S, bool kFirst>
       float* lanes = run.sums + (t * S + row) * tensor::kInt8Lanes + half * kLanes;
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r, lanes += tensor::kInt8Lanes) {
-        store(lanes, fma(to_f32(sum[t][r]), mul(w_scales[r], x_scales), kFirst ? zero() : load_f32(lanes)));
+        const I whole = W::Sums::end(sum[t][r], first_sum<W>(x[t], half));
+        store(lanes, fma(to_f32(whole), mul(w_scales[r], x_scales), kFirst ? zero() : load_f32(lanes)));
       }
     }
   }
@@ -191,11 +205,13 @@ void int8_direct(const Int8Panel& panel, std::int64_t row, const std::byte* cons
 #pragma GCC unroll 8
         for (int t = 0; t < T; ++t) {
           const std::byte* values = x[t] + c * kRowChunkBytes;
-          I sum = first_sum<W>(values, half);
+          const I start = first_sum<W>(values, half);
+          I sum = W::Sums::begin(start);
 #pragma GCC unroll 8
           for (std::int64_t v = 0; v < tensor::kInt8Vectors; ++v) {
-            sum = W::add(sum, weights[v], chunk_vector(values, half, v));
+            sum = W::Sums::add(sum, weights[v], chunk_vector(values, half, v));
           }
+          sum = W::Sums::end(sum, start);
           lanes[t][r][half] = fma(to_f32(sum), mul(w_scales, chunk_scales(values, half)), lanes[t][r][half]);
         }
       }

@@ -91,9 +91,10 @@ void transposed_tile(const Rows& rows, std::int64_t count, std::int64_t c, std::
 }
 
 template <int T, class Rows, typename X>
-void transposed_tokens(const Rows& rows, const MatrixView& w, const LinearArgs<X>& args, std::int64_t t) {
+void transposed_tokens(const Rows& rows, const MatrixView& w, const LinearArgs<X>& args, std::int64_t first,
+                       std::int64_t t) {
   constexpr int kVectors = T == 1 ? 8 : 4;
-  std::int64_t c = 0;
+  std::int64_t c = first;
   for (; c + kVectors * kLanes <= w.cols; c += kVectors * kLanes) {
     transposed_tile<T, kVectors>(rows, w.rows, c, kLanes, args, t);
   }
@@ -102,11 +103,48 @@ void transposed_tokens(const Rows& rows, const MatrixView& w, const LinearArgs<X
   }
 }
 
+// Some columns of all rows, widened once for many tokens; for AVX2, whose tiles are too small to share a conversion.
+constexpr std::int64_t kSlabRows = 256;
+constexpr int kSlabVectors = 4;
+struct SlabRows {
+  const float* values;  // [rows, kSlabVectors, kLanes]
+  std::int64_t first;   // column
+  F load(std::int64_t r, std::int64_t c, std::int64_t) const {
+    return load_f32(values + r * kSlabVectors * kLanes + (c - first));
+  }
+};
+
+// Whole slabs of columns; the first column behind them.
+template <class Rows, typename X>
+std::int64_t transposed_slabs(const Rows& rows, const MatrixView& w, const LinearArgs<X>& args) {
+  alignas(64) float values[kSlabRows * kSlabVectors * kLanes];
+  std::int64_t c = 0;
+  for (; c + kSlabVectors * kLanes <= w.cols; c += kSlabVectors * kLanes) {
+    for (std::int64_t r = 0; r < w.rows; ++r) {
+      for (int v = 0; v < kSlabVectors; ++v) {
+        store(values + (r * kSlabVectors + v) * kLanes, rows.load(r, c + v * kLanes, kLanes));
+      }
+    }
+    const SlabRows slab{values, c};
+    std::int64_t t = 0;
+    for (; t + kTileTokens <= args.tokens; t += kTileTokens) {
+      transposed_tile<kTileTokens, kSlabVectors>(slab, w.rows, c, kLanes, args, t);
+    }
+    for (; t < args.tokens; ++t) transposed_tile<1, kSlabVectors>(slab, w.rows, c, kLanes, args, t);
+  }
+  return c;
+}
+
 template <class Rows, typename X>
 void transposed_rows(const Rows& rows, const MatrixView& w, const LinearArgs<X>& args) {
+  std::int64_t first = 0;
+  if constexpr (kLanes == 8) {
+    if (args.tokens > 2 * kTileTokens && w.rows <= kSlabRows) first = transposed_slabs(rows, w, args);
+  }
+  if (first == w.cols) return;
   std::int64_t t = 0;
-  for (; t + kTileTokens <= args.tokens; t += kTileTokens) transposed_tokens<kTileTokens>(rows, w, args, t);
-  for (; t < args.tokens; ++t) transposed_tokens<1>(rows, w, args, t);
+  for (; t + kTileTokens <= args.tokens; t += kTileTokens) transposed_tokens<kTileTokens>(rows, w, args, first, t);
+  for (; t < args.tokens; ++t) transposed_tokens<1>(rows, w, args, first, t);
 }
 
 template <typename X>
