@@ -102,8 +102,8 @@ struct Kernels {
 
   // y[t, r] for r in [row_begin, row_end), W any format. bf16: BF16 operands, f32 accumulation. Weights are never
   // rounded to BF16: INT4 and FP8 codes are exact in it and their scale multiplies f32 sums of columns that share it
-  // (avx512_bf16; groups of 32 and blocks of 128 columns or multiples; of INT4 and INT8 avx2 too), or code times scale
-  // is one f32 product (all others). BF16 products of avx512_bf16 take denormal operands and sums for zero. scratch:
+  // (avx512_bf16 and avx2; groups of 32 and blocks of 128 columns or multiples), or code times scale is one f32 product
+  // (all others). BF16 products of avx512_bf16 take denormal operands and sums for zero. scratch:
   // linear_scratch_bytes() bytes, 64-byte aligned. A call orders its tokens' activations first (those of BF16 weights
   // only where tokens are gathered or more than six), which costs as much as six to thirty rows: few calls of many rows
   // are better than many of few.

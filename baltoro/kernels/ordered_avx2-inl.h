@@ -38,8 +38,8 @@ constexpr float inverse_place(int bit, int bits) {
 }
 
 // Each format: how many columns and bytes a block has; part P of its words, kPerPart vectors of 8 values; where block b
-// of a row begins; the scales of its lanes; and order(), which puts the block's x into vectors `stride` floats apart,
-// in the order of expand(), behind them the value that sums of coded rows begin with.
+// of a row begins; the scales of its lanes, given its row's and its codes; and order(), which puts the block's x into
+// vectors `stride` floats apart, in the order of expand(), behind them the value that sums of coded rows begin with.
 struct BlockBf16 {
   static constexpr std::int64_t kCols = 32, kBytes = 64;
   static constexpr int kParts = 2, kPerPart = 2;
@@ -83,7 +83,7 @@ struct BlockInt4 {
   }
   // Scales of groups 0 to 3 in lanes 0, 0, 2, 2, 1, 1, 3, 3.
   template <typename S>
-  [[gnu::always_inline]] static F scales(const std::byte* row, std::int64_t block) {
+  [[gnu::always_inline]] static F scales(const std::byte* row, std::int64_t block, const std::byte*) {
     if constexpr (sizeof(S) == sizeof(float)) {
       const F widened = _mm256_broadcast_ps(reinterpret_cast<const __m128*>(row + block * kScales * 4));
       return _mm256_permutevar_ps(widened, _mm256_setr_epi32(0, 0, 2, 2, 1, 1, 3, 3));
@@ -128,7 +128,7 @@ struct BlockInt8 {
   }
   // Of groups 0, 4, 8, 12, 1, 5, 9, 13 of a chunk, or, of its other half, 2, 6, 10, 14, 3, 7, 11, 15.
   template <typename S>
-  [[gnu::always_inline]] static F scales(const std::byte* row, std::int64_t block) {
+  [[gnu::always_inline]] static F scales(const std::byte* row, std::int64_t block, const std::byte*) {
     const Words pairs = load_words(row + block / 2 * tensor::kInt8Lanes * 2);
     const Words places =
         _mm256_add_epi32(_mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6), _mm256_set1_epi32(static_cast<int>(block % 2)));
@@ -152,6 +152,53 @@ struct BlockInt8 {
       }
     }
     store(to, mul(all, set1(-128.0f)));
+  }
+};
+
+// Four parts of 32 columns with one scale. A code moved to where f32 has sign, exponent and mantissa is 2^-120 of its
+// value, denormals included; x and the scale make up for half of it each. A block with a NaN has a NaN for its scale.
+struct BlockFp8 {
+  static constexpr std::int64_t kCols = 128, kBytes = 128, kScales = 4;
+  static constexpr int kParts = 4, kPerPart = 4;
+  static constexpr bool kScaled = true;
+
+  static constexpr std::int64_t at(std::int64_t block) { return block * kBytes; }
+  template <int P>
+  [[gnu::always_inline]] static Words load(const std::byte* block) {
+    return load_words(block + P * 32);
+  }
+  template <int K>
+  [[gnu::always_inline]] static F expand(Words words) {
+    const Words high = K == 3 ? words : _mm256_slli_epi32(words, 24 - 8 * K);
+    const int kept = static_cast<int>(0x87F00000);
+    return _mm256_castsi256_ps(_mm256_and_si256(_mm256_srai_epi32(high, 4), _mm256_set1_epi32(kept)));
+  }
+  template <typename S>
+  [[gnu::always_inline]] static F scales(const std::byte* row, std::int64_t block, const std::byte* codes) {
+    static_assert(sizeof(S) == sizeof(float));
+    const Words size = _mm256_set1_epi8(0x7F);
+    Words none = _mm256_setzero_si256();
+    for (int part = 0; part < kParts; ++part) {
+      const Words sizes = _mm256_and_si256(load_words(codes + part * 32), size);
+      none = _mm256_or_si256(none, _mm256_cmpeq_epi8(sizes, size));
+    }
+    float scale = 0;
+    __builtin_memcpy(&scale, row + block * kScales * 4, 4);
+    if (_mm256_testz_si256(none, none) == 0) scale = __builtin_nanf("");
+    return mul(set1(scale), set1(0x1p60f));
+  }
+  static void order(const bf16* x, std::int64_t, float* to, std::int64_t stride) {
+    for (int part = 0; part < kParts; ++part, x += 32, to += 4 * stride) {
+      const F a = load_bf16(x), b = load_bf16(x + 8), c = load_bf16(x + 16), d = load_bf16(x + 24);
+      const F rows[4] = {_mm256_permute2f128_ps(a, c, 0x20), _mm256_permute2f128_ps(a, c, 0x31),
+                         _mm256_permute2f128_ps(b, d, 0x20), _mm256_permute2f128_ps(b, d, 0x31)};
+      const F low01 = unpack_low(rows[0], rows[1]), high01 = unpack_high(rows[0], rows[1]);
+      const F low23 = unpack_low(rows[2], rows[3]), high23 = unpack_high(rows[2], rows[3]);
+      const F columns[4] = {_mm256_shuffle_ps(low01, low23, 0x44), _mm256_shuffle_ps(low01, low23, 0xEE),
+                            _mm256_shuffle_ps(high01, high23, 0x44), _mm256_shuffle_ps(high01, high23, 0xEE)};
+      for (int k = 0; k < 4; ++k) store(to + k * stride, mul(columns[k], set1(0x1p60f)));
+    }
+    store(to, zero());
   }
 };
 
@@ -280,7 +327,7 @@ template <class W, typename S, int T, int R>
     });
     if constexpr (W::kScaled) {
       add_scaled(acc, sums + row * 8, [&](int r) __attribute__((always_inline)) {
-        return W::template scales<S>(stored + r * rows.scale_row_bytes, b);
+        return W::template scales<S>(stored + r * rows.scale_row_bytes, b, block + r * row_bytes);
       });
     }
   }
@@ -324,7 +371,8 @@ void widen_rows(const OrderedRows& rows, std::int64_t row, std::int64_t count, f
         });
       });
       if constexpr (W::kScaled) {
-        store(values + (kBlockVectors<W> - 1) * kWideRows * 8, r < count ? W::template scales<S>(stored, b) : zero());
+        store(values + (kBlockVectors<W> - 1) * kWideRows * 8,
+              r < count ? W::template scales<S>(stored, b, codes + W::at(b)) : zero());
       }
     }
   }

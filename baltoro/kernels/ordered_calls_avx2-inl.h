@@ -208,19 +208,21 @@ void linear_bf16(const MatrixView& w, const LinearArgs<bf16>& args, std::int64_t
   if (w.format == WeightFormat::kInt8Group) {
     return linear_ordered<BlockInt8, bf16>(w, args, row_begin, row_end, scratch, stored);
   }
-  if (w.format != WeightFormat::kInt4Group || !has_regular_scales(w)) {
-    return linear<bf16>(w, args, row_begin, row_end, scratch);
-  }
-  if (w.group == kScaleCols && w.scale_dtype == tensor::DType::kBF16) {
+  if (w.format == WeightFormat::kInt4Group && w.group == kScaleCols && w.scale_dtype == tensor::DType::kBF16) {
     return linear_ordered<BlockInt4, bf16>(w, args, row_begin, row_end, scratch, stored);
   }
+  const bool int4 = w.format == WeightFormat::kInt4Group && has_regular_scales(w);
+  const bool fp8 = w.format == WeightFormat::kFp8Block && w.block_cols % BlockFp8::kCols == 0;
+  if (!int4 && !fp8) return linear<bf16>(w, args, row_begin, row_end, scratch);
   float* const widened = reinterpret_cast<float*>(scratch + ordered_bytes(w.cols, args.tokens));
   const std::int64_t stride = scratch_scale_floats(w.cols);
-  linear_ordered<BlockInt4, float>(w, args, row_begin, row_end, scratch, [&](std::int64_t row, std::int64_t count) {
+  const auto widen = [&](std::int64_t row, std::int64_t count) {
     for (std::int64_t r = 0; r < count; ++r) widen_scales(w, row + r, widened + r * stride);
     return OrderedRows{.codes = w.data + row * w.row_bytes(),
                        .row_bytes = w.row_bytes(),
                        .scales = reinterpret_cast<const std::byte*>(widened),
                        .scale_row_bytes = stride * 4};
-  });
+  };
+  int4 ? linear_ordered<BlockInt4, float>(w, args, row_begin, row_end, scratch, widen)
+       : linear_ordered<BlockFp8, float>(w, args, row_begin, row_end, scratch, widen);
 }

@@ -14,7 +14,7 @@ namespace baltoro::model {
 // changed:
 //   1  the first that KV on disk goes by
 //   2  `--dense int8` copies kv_b; in `fast` attended latents meet weights of 4 and 8 bits in 8 bits
-//   3  AVX2 multiplies BF16, INT4 and INT8 rows in the order they are stored in
+//   3  AVX2 multiplies BF16, INT4, INT8 and FP8 rows in the order they are stored in
 inline constexpr int kArithmeticRevision = 3;
 
 // Names everything that the bits of a prompt's KV depend on besides its tokens: the weights, the arithmetic and its
