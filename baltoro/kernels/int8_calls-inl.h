@@ -82,10 +82,6 @@ inline Int8Scratch cut_int8_scratch(std::byte* scratch, std::int64_t chunks) {
   return s;
 }
 
-// Fewest tiles of tokens, of sizes that differ by one at most: where tile i begins.
-inline std::int64_t count_tiles(std::int64_t tokens) { return (tokens + kInt8TileTokens - 1) / kInt8TileTokens; }
-inline std::int64_t tile_begin(std::int64_t tokens, std::int64_t i) { return tokens * i / count_tiles(tokens); }
-
 // Chunk c of rows [row, row + rows), a byte a code. Meanwhile each row's next chunk is fetched; after the last, the
 // first of the rows behind.
 template <class W>
@@ -112,12 +108,14 @@ void int8_blocks(const Int8Panel& panel, std::int64_t row, const LinearArgs<std:
   const std::byte* x[kInt8BlockTokens] = {};
   for (std::int64_t t = 0; t < args.tokens; ++t) x[t] = args.x_row(t);
   const std::int64_t stride = panel.chunks * tensor::kInt8Lanes;
+  const std::int64_t tiles = count_tiles(args.tokens, kInt8TileTokens);
   for (std::int64_t r = 0; r < panel.rows; r += kInt8BlockRows) {
     const std::int64_t rows = panel.rows - r < kInt8BlockRows ? panel.rows - r : kInt8BlockRows;
     for (std::int64_t c = 0; c < panel.chunks; ++c) {
       unpack_int8_rows<W>(panel, c, r, rows, s.codes);
-      for (std::int64_t i = 0; i < count_tiles(args.tokens); ++i) {
-        const std::int64_t first = tile_begin(args.tokens, i), tokens = tile_begin(args.tokens, i + 1) - first;
+      for (std::int64_t i = 0; i < tiles; ++i) {
+        const std::int64_t first = part_begin(args.tokens, tiles, i),
+                           tokens = part_begin(args.tokens, tiles, i + 1) - first;
         add_int8_run_of<W, kInt8BlockRows>(tokens, {.x = x + first,
                                                     .x_at = c * kRowChunkBytes,
                                                     .w = s.codes,
@@ -139,8 +137,10 @@ void int8_unpacked_panel(const Int8Panel& panel, std::int64_t row, const LinearA
   for (std::int64_t c = 0; c < panel.chunks; ++c) {
     unpack_int8_rows<W>(panel, c, 0, panel.rows, s.codes + c * kInt8PanelRows * tensor::kInt8Chunk);
   }
-  for (std::int64_t i = 0; i < count_tiles(args.tokens); ++i) {
-    const std::int64_t first = tile_begin(args.tokens, i), tokens = tile_begin(args.tokens, i + 1) - first;
+  const std::int64_t tiles = count_tiles(args.tokens, kInt8TileTokens);
+  for (std::int64_t i = 0; i < tiles; ++i) {
+    const std::int64_t first = part_begin(args.tokens, tiles, i),
+                       tokens = part_begin(args.tokens, tiles, i + 1) - first;
     const std::byte* x[kInt8TileTokens] = {};
     for (std::int64_t t = 0; t < tokens; ++t) x[t] = args.x_row(first + t);
     for (std::int64_t c = 0; c < panel.chunks; ++c) {

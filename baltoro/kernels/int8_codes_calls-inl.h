@@ -52,10 +52,10 @@ void tile_panel(const Int8Panel& panel, std::int64_t row, const LinearArgs<std::
   static constexpr Tile kTile[kInt8CodeTokens] = {add_coded_tile<W, 1>, add_coded_tile<W, 2>, add_coded_tile<W, 3>,
                                                   add_coded_tile<W, 4>, add_coded_tile<W, 5>, add_coded_tile<W, 6>,
                                                   add_coded_tile<W, 7>, add_coded_tile<W, 8>};
-  const std::int64_t tiles = (args.tokens + kInt8CodeTokens - 1) / kInt8CodeTokens;
+  const std::int64_t tiles = count_tiles(args.tokens, kInt8CodeTokens);
   const bool fetch_x = args.tokens * panel.chunks * kRowChunkBytes > kInt8CloseBytes;
   const std::byte* x[2][kInt8CodeTokens];
-  const auto begin = [&](std::int64_t i) { return args.tokens * i / tiles; };
+  const auto begin = [&](std::int64_t i) { return part_begin(args.tokens, tiles, i); };
   const auto find_rows = [&](std::int64_t i, const std::byte** rows) {
     for (std::int64_t t = 0; t < kInt8CodeTokens; ++t) {
       rows[t] = args.x_row(begin(i) + t < args.tokens ? begin(i) + t : args.tokens - 1);

@@ -18,11 +18,7 @@
 constexpr int kDpRows = kDpPanelRows;
 constexpr int kSums = kDpSums;
 
-// n cut into the fewest parts of at most `most`, of sizes that differ by one at most; part i of them begins at
-// part_begin.
-constexpr std::int64_t count_tiles(std::int64_t n, std::int64_t most) { return (n + most - 1) / most; }
-constexpr std::int64_t part_begin(std::int64_t n, std::int64_t parts, std::int64_t i) { return n * i / parts; }
-// Or: the first parts have one more than the others.
+// A part of n, where the first parts have one more than the others.
 constexpr std::int64_t tile_count(std::int64_t n, std::int64_t parts, std::int64_t i) {
   return n / parts + (i < n % parts ? 1 : 0);
 }

@@ -171,8 +171,8 @@ double worst_ratio(const Kernels& k, const MatrixView& w, std::int64_t tokens, s
         if (offset) size += std::fabs(value) * offsets[static_cast<std::size_t>(c / 32)];
       }
       const bool coded = w.format == WeightFormat::kFp8Block || w.format == WeightFormat::kInt4Group;
-      const double bound =
-          gamma(dot_roundings(k.isa, sizeof(X), w.cols, coded)) * size + 8 * kFlush * static_cast<double>(w.cols);
+      const double bound = gamma(dot_roundings(k.isa, sizeof(X), w.cols, coded || offset)) * size +
+                           8 * kFlush * static_cast<double>(w.cols);
       worst = std::max(worst, std::fabs(widen(y[static_cast<std::size_t>(t * ldy + r)]) - sum) / bound);
     }
     for (std::int64_t t = 0; t < tokens; ++t) {

@@ -37,19 +37,25 @@ constexpr float inverse_place(int bit, int bits) {
   transpose(columns);
 }
 
-// Each format: how many columns and bytes a block has; part P of its words, kPerPart vectors of 8 values; where block b
-// of a row begins; the scales of its lanes, given its row's and its codes; and order(), which puts the block's x into
-// vectors `stride` floats apart, in the order of expand(), behind them the value that sums of coded rows begin with.
-struct BlockBf16 {
-  static constexpr std::int64_t kCols = 32, kBytes = 64;
-  static constexpr int kParts = 2, kPerPart = 2;
-  static constexpr bool kScaled = false;
-
+// Each format: how many columns and bytes a block has, and whether memory has whole blocks only; part P of its words,
+// kPerPart vectors of 8 values; where block b of a row begins; the scales of its lanes, given its row's and its codes;
+// and order(), which puts the block's x into vectors `stride` floats apart, in the order of expand(), behind them the
+// value that sums of coded rows begin with. order() is given the kReadCols columns that the block lies in.
+template <std::int64_t kBlockBytes>
+struct BlocksInOrder {
+  static constexpr std::int64_t kBytes = kBlockBytes;
   static constexpr std::int64_t at(std::int64_t block) { return block * kBytes; }
   template <int P>
   [[gnu::always_inline]] static Words load(const std::byte* block) {
     return load_words(block + P * 32);
   }
+};
+
+struct BlockBf16 : BlocksInOrder<64> {
+  static constexpr std::int64_t kCols = 32, kReadCols = kCols;
+  static constexpr int kParts = 2, kPerPart = 2;
+  static constexpr bool kScaled = false, kWholeRows = false;
+
   template <int K>
   [[gnu::always_inline]] static F expand(Words pairs) {
     return _mm256_castsi256_ps(K == 0 ? _mm256_slli_epi32(pairs, 16)
@@ -66,12 +72,11 @@ struct BlockBf16 {
 
 // Four groups of 32 columns. Words 0, 1, 8, 9, 4, 5, 12, 13 are the lanes of the first part, words 2, 3, 10, 11, 6, 7,
 // 14, 15 those of the second, so that a lane stays within a group.
-struct BlockInt4 {
-  static constexpr std::int64_t kCols = 128, kBytes = 64, kScales = 4;
+struct BlockInt4 : BlocksInOrder<64> {
+  static constexpr std::int64_t kCols = 128, kReadCols = kCols, kScales = 4;
   static constexpr int kParts = 2, kPerPart = 8;
-  static constexpr bool kScaled = true;
+  static constexpr bool kScaled = true, kWholeRows = false;
 
-  static constexpr std::int64_t at(std::int64_t block) { return block * kBytes; }
   template <int P>
   [[gnu::always_inline]] static Words load(const std::byte* block) {
     const Words a = load_words(block), b = load_words(block + 32);
@@ -113,9 +118,9 @@ struct BlockInt4 {
 
 // Half a chunk of int8_layout.h: eight lanes, each a group of 32 columns. The halves' vectors alternate in memory.
 struct BlockInt8 {
-  static constexpr std::int64_t kCols = 256, kBytes = 256, kScales = 8;
+  static constexpr std::int64_t kCols = 256, kBytes = 256, kReadCols = tensor::kInt8Chunk, kScales = 8;
   static constexpr int kParts = 8, kPerPart = 4;
-  static constexpr bool kScaled = true;
+  static constexpr bool kScaled = true, kWholeRows = true;
 
   static constexpr std::int64_t at(std::int64_t block) { return block / 2 * tensor::kInt8Chunk + block % 2 * 32; }
   template <int P>
@@ -136,7 +141,6 @@ struct BlockInt8 {
         _mm256_sllv_epi32(_mm256_permutevar8x32_epi32(pairs, places), _mm256_setr_epi32(16, 16, 16, 16, 0, 0, 0, 0));
     return _mm256_castsi256_ps(_mm256_and_si256(high, _mm256_set1_epi32(-0x10000)));
   }
-  // x: of the whole chunk.
   static void order(const bf16* x, std::int64_t block, float* to, std::int64_t stride) {
     F all = zero();
     for (int j = 0; j < 4; ++j) {
@@ -157,16 +161,11 @@ struct BlockInt8 {
 
 // Four parts of 32 columns with one scale. A code moved to where f32 has sign, exponent and mantissa is 2^-120 of its
 // value, denormals included; x and the scale make up for half of it each. A block with a NaN has a NaN for its scale.
-struct BlockFp8 {
-  static constexpr std::int64_t kCols = 128, kBytes = 128, kScales = 4;
+struct BlockFp8 : BlocksInOrder<128> {
+  static constexpr std::int64_t kCols = 128, kReadCols = kCols, kScales = 4;
   static constexpr int kParts = 4, kPerPart = 4;
-  static constexpr bool kScaled = true;
+  static constexpr bool kScaled = true, kWholeRows = false;
 
-  static constexpr std::int64_t at(std::int64_t block) { return block * kBytes; }
-  template <int P>
-  [[gnu::always_inline]] static Words load(const std::byte* block) {
-    return load_words(block + P * 32);
-  }
   template <int K>
   [[gnu::always_inline]] static F expand(Words words) {
     const Words high = K == 3 ? words : _mm256_slli_epi32(words, 24 - 8 * K);
@@ -302,8 +301,8 @@ template <class W, typename S, int T, int R>
   const std::byte* codes = rows.codes + row * rows.row_bytes;
   const std::byte* stored = rows.scales + row * rows.scale_row_bytes;
   const std::int64_t row_bytes = rows.row_bytes;
-  // Rows of codes are short, and the memory's own prefetchers do not see several of them as streams: the next rows are
-  // asked for into the second cache.
+  // Rows of codes are short, and the memory's own prefetchers do not see several of them as streams: so the next rows
+  // are asked for.
   const std::int64_t ask = W::kScaled ? R * row_bytes : kOrderedAsk;
 #pragma GCC unroll 1
   for (std::int64_t b = rows.first; b < rows.first + rows.blocks; ++b, x += kBlockVectors<W> * T * 8) {
@@ -350,12 +349,13 @@ template <class W, typename S, int T>
   for (; r < count; ++r) add_ordered<W, S, T, 1>(rows, r, x, sums);
 }
 
-// More tokens than a tile holds meet rows widened once a run, three side by side: [block, vector, 3, 8], a block's
-// scales behind its vectors. Rows that are not there are zero.
-constexpr int kWideRows = 3;
 // So many tokens at most meet whole rows, tile by tile straight from the codes: memory likes long rows better.
 template <class W>
 constexpr std::int64_t kWholeRowTokens = W::kScaled ? 20 : 12;
+
+// More meet rows widened once a run, three side by side: [block, vector, 3, 8], a block's scales behind its vectors.
+// Rows that are not there are zero.
+constexpr int kWideRows = 3;
 
 template <class W, typename S>
 void widen_rows(const OrderedRows& rows, std::int64_t row, std::int64_t count, float* to) {

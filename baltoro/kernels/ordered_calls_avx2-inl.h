@@ -3,51 +3,40 @@
 // ordered_avx2-inl.h. A run of a panel meets all tiles of tokens before the next run does, so that its rows come from
 // memory once and a tile's x stays in the first cache.
 
-// Fewest tiles of at most kOrderedTokens tokens, of sizes that differ by one at most.
-struct TokenTiles {
-  std::int64_t tokens = 0, count = 0;
-  explicit TokenTiles(std::int64_t n) : tokens(n), count((n + kOrderedTokens - 1) / kOrderedTokens) {}
-  std::int64_t begin(std::int64_t i) const { return tokens * i / count; }
-};
-
-// Columns that order() reads at once, and the blocks in them.
-template <class W>
-constexpr std::int64_t kReadCols = W::kCols == BlockInt8::kCols ? tensor::kInt8Chunk : W::kCols;
-
 // Where the run that begins at column c ends. Few tokens meet whole rows; a block that has not all its columns is a run
 // of its own.
 template <class W>
 std::int64_t run_end(std::int64_t c, std::int64_t cols, std::int64_t tokens) {
-  const std::int64_t whole = W::kCols == BlockInt8::kCols ? cols : cols / W::kCols * W::kCols;
+  const std::int64_t whole = W::kWholeRows ? cols : cols / W::kCols * W::kCols;
   if (c >= whole) return cols;
   return tokens <= kWholeRowTokens<W> || whole - c < kOrderedRun ? whole : c + kOrderedRun;
 }
 template <class W>
 std::int64_t count_blocks(std::int64_t columns) {
-  return round_up(columns, kReadCols<W>) / W::kCols;
+  return round_up(columns, W::kReadCols) / W::kCols;
 }
 
 // x of tokens [first, first + n): [run, tile, block, vector, token of the tile, 8], zero behind the last column.
 template <class W>
 void order_x(const LinearArgs<bf16>& args, std::int64_t cols, std::int64_t first, std::int64_t n, float* to) {
-  const TokenTiles tiles(n);
+  const std::int64_t tiles = count_tiles(n, kOrderedTokens);
   for (std::int64_t c = 0, end = 0; c < cols; c = end) {
     end = run_end<W>(c, cols, n);
-    for (std::int64_t i = 0; i < tiles.count; ++i) {
-      const std::int64_t begin = tiles.begin(i), count = tiles.begin(i + 1) - begin;
+    for (std::int64_t i = 0; i < tiles; ++i) {
+      const std::int64_t begin = part_begin(n, tiles, i), count = part_begin(n, tiles, i + 1) - begin;
       const std::int64_t stride = count * 8, block_floats = kBlockVectors<W> * stride;
       for (std::int64_t t = 0; t < count; ++t) {
         const bf16* x = args.x_row(first + begin + t);
         float* block = to + t * 8;
-        for (std::int64_t at = c; at < end; at += kReadCols<W>) {
-          alignas(64) bf16 padded[kReadCols<W>];
+        for (std::int64_t at = c; at < end; at += W::kReadCols) {
+          alignas(64) bf16 padded[W::kReadCols];
           const bf16* from = x + at;
-          if (end - at < kReadCols<W>) {
+          if (end - at < W::kReadCols) {
             __builtin_memset(padded, 0, sizeof(padded));
             __builtin_memcpy(padded, from, static_cast<std::size_t>(end - at) * sizeof(bf16));
             from = padded;
           }
-          for (std::int64_t b = 0; b < kReadCols<W> / W::kCols; ++b, block += block_floats) {
+          for (std::int64_t b = 0; b < W::kReadCols / W::kCols; ++b, block += block_floats) {
             W::order(from, b, block, stride);
           }
         }
@@ -102,9 +91,9 @@ struct AskAhead {
   }
 };
 
-// One run of a panel, `count` rows, times all tokens; x is moved behind the run's.
+// One run of a panel, `count` rows, times n tokens; x is moved behind the run's.
 template <class W, typename S>
-void multiply_run(const OrderedRows& rows, std::int64_t count, const TokenTiles& tiles, AskAhead ahead, float* wide,
+void multiply_run(const OrderedRows& rows, std::int64_t count, std::int64_t n, AskAhead ahead, float* wide,
                   const float*& x, float* sums) {
   using Rows = void (*)(const OrderedRows&, std::int64_t, const float*, float*);
   using Wide = void (*)(const float*, std::int64_t, const float*, float*);
@@ -112,23 +101,24 @@ void multiply_run(const OrderedRows& rows, std::int64_t count, const TokenTiles&
                                                  add_ordered_rows<W, S, 3>, add_ordered_rows<W, S, 4>};
   static constexpr Wide kWide[kOrderedTokens] = {add_wide<W, 1>, add_wide<W, 2>, add_wide<W, 3>, add_wide<W, 4>};
   const std::int64_t x_floats = rows.blocks * kBlockVectors<W> * 8;
-  if (tiles.tokens <= kWholeRowTokens<W>) {
-    for (std::int64_t i = 0; i < tiles.count; ++i) {
-      const std::int64_t tokens = tiles.begin(i + 1) - tiles.begin(i);
-      kRows[tokens - 1](rows, count, x, sums + tiles.begin(i) * kOrderedSums);
+  const std::int64_t tiles = count_tiles(n, kOrderedTokens);
+  if (n <= kWholeRowTokens<W>) {
+    for (std::int64_t i = 0; i < tiles; ++i) {
+      const std::int64_t first = part_begin(n, tiles, i), tokens = part_begin(n, tiles, i + 1) - first;
+      kRows[tokens - 1](rows, count, x, sums + first * kOrderedSums);
       x += tokens * x_floats;
     }
     return;
   }
   const std::int64_t wide_floats = rows.blocks * kBlockVectors<W> * kWideRows * 8;
-  const std::int64_t triples = (count + kWideRows - 1) / kWideRows;
-  ahead.lines = ahead.rows * ((ahead.bytes + 127) / 64) / (triples * tiles.count) + 1;
+  const std::int64_t triples = count_tiles(count, kWideRows);
+  ahead.lines = ahead.rows * ((ahead.bytes + 127) / 64) / (triples * tiles) + 1;
   for (std::int64_t i = 0; i < triples; ++i) {
     widen_rows<W, S>(rows, i * kWideRows, count - i * kWideRows, wide + i * wide_floats);
   }
-  for (std::int64_t i = 0; i < tiles.count; ++i) {
-    const std::int64_t tokens = tiles.begin(i + 1) - tiles.begin(i);
-    float* const to = sums + tiles.begin(i) * kOrderedSums;
+  for (std::int64_t i = 0; i < tiles; ++i) {
+    const std::int64_t first = part_begin(n, tiles, i), tokens = part_begin(n, tiles, i + 1) - first;
+    float* const to = sums + first * kOrderedSums;
     for (std::int64_t k = 0; k < triples; ++k) {
       ahead.take();
       kWide[tokens - 1](wide + k * wide_floats, rows.blocks, x, to + k * kWideRows * 8);
@@ -141,16 +131,15 @@ void multiply_run(const OrderedRows& rows, std::int64_t count, const TokenTiles&
 template <class W, typename S>
 void multiply_ordered(OrderedRows rows, std::int64_t count, std::int64_t rows_behind, const MatrixView& w,
                       std::int64_t n, float* wide, const float* x, float* sums) {
-  const TokenTiles tiles(n);
   PaddedBlocks<W, S> padded;
   __builtin_memset(sums, 0, static_cast<std::size_t>(n * kOrderedSums) * sizeof(float));
   for (std::int64_t c = 0, end = 0; c < w.cols; c = end) {
     end = run_end<W>(c, w.cols, n);
     rows.first = c / W::kCols;
     rows.blocks = count_blocks<W>(end - c);
-    if ((end - c) % W::kCols != 0 && W::kCols != BlockInt8::kCols) {
+    if (!W::kWholeRows && (end - c) % W::kCols != 0) {
       padded.fill(rows, count, rows.first, (w.cols + kScaleCols - 1) / kScaleCols);
-      multiply_run<W, S>(padded.rows(), count, tiles, {}, wide, x, sums);
+      multiply_run<W, S>(padded.rows(), count, n, {}, wide, x, sums);
       continue;
     }
     const bool last = end == w.cols;
@@ -158,7 +147,7 @@ void multiply_ordered(OrderedRows rows, std::int64_t count, std::int64_t rows_be
                          .row_bytes = rows.row_bytes,
                          .rows = last ? rows_behind : count,
                          .bytes = rows.blocks * W::kBytes};
-    multiply_run<W, S>(rows, count, tiles, ahead, wide, x, sums);
+    multiply_run<W, S>(rows, count, n, ahead, wide, x, sums);
   }
 }
 

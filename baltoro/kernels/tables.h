@@ -34,6 +34,11 @@ constexpr std::int64_t panel_rows(std::int64_t cols) {
   return fitting < 8 ? 8 : (fitting > 64 ? 64 : fitting);
 }
 
+// n cut into the fewest parts of at most `most`, of sizes that differ by one at most; part i of them begins at
+// part_begin.
+constexpr std::int64_t count_tiles(std::int64_t n, std::int64_t most) { return (n + most - 1) / most; }
+constexpr std::int64_t part_begin(std::int64_t n, std::int64_t parts, std::int64_t i) { return n * i / parts; }
+
 // Positions the attention weighs and mixes at once: more of them write z less often, fewer leave room in the caches.
 inline constexpr std::int64_t kAttendStep = 256;
 // Queries are padded to whole vectors.

@@ -32,7 +32,7 @@ inline double dot_roundings(Isa isa, std::size_t x_bytes, std::int64_t cols, boo
     case Isa::kScalar:
       return static_cast<double>(cols) + 6;
     case Isa::kAvx2:
-      return std::max(chain(8), x_bytes == 2 ? 2 * 32 + 2 + chain(128) : 0) + 3 + 6;
+      return std::max(chain(8), coded && x_bytes == 2 ? 2 * 32 + 2 + chain(128) : 0) + 3 + 6;
     case Isa::kAvx512:
       return chain(16) + 4 + 6;
     case Isa::kAvx512Bf16:  // a step: at most two products and two sums
