@@ -104,9 +104,9 @@ struct Kernels {
   // rounded to BF16: INT4 and FP8 codes are exact in it and their scale multiplies f32 sums of columns that share it
   // (avx512_bf16 and avx2; groups of 32 and blocks of 128 columns or multiples), or code times scale is one f32 product
   // (all others). BF16 products of avx512_bf16 take denormal operands and sums for zero. scratch:
-  // linear_scratch_bytes() bytes, 64-byte aligned. A call orders its tokens' activations first (those of BF16 weights
-  // only where tokens are gathered or more than six), which costs as much as six to thirty rows: few calls of many rows
-  // are better than many of few.
+  // linear_scratch_bytes() bytes, 64-byte aligned. A call orders its tokens' activations first (those of BF16
+  // weights, for avx512_bf16, only where tokens are gathered or more than six), which costs as much as six to thirty
+  // rows: few calls of many rows are better than many of few.
   void (*linear_bf16)(const tensor::MatrixView& w, const LinearArgs<bf16>& args, std::int64_t row_begin,
                       std::int64_t row_end, std::byte* scratch) = nullptr;
   // The same with f32 activations and f32 products: the reference arithmetic and the router.

@@ -302,7 +302,7 @@ template <class W, typename S, int T, int R>
   const std::byte* stored = rows.scales + row * rows.scale_row_bytes;
   const std::int64_t row_bytes = rows.row_bytes;
   // Rows of codes are short, and the memory's own prefetchers do not see several of them as streams: so the next rows
-  // are asked for.
+  // and their scales are asked for.
   const std::int64_t ask = W::kScaled ? R * row_bytes : kOrderedAsk;
 #pragma GCC unroll 1
   for (std::int64_t b = rows.first; b < rows.first + rows.blocks; ++b, x += kBlockVectors<W> * T * 8) {
@@ -311,6 +311,10 @@ template <class W, typename S, int T, int R>
     for (int r = 0; r < R; ++r) {
       for (std::int64_t line = 0; line < W::kBytes; line += 64) {
         _mm_prefetch(block + r * row_bytes + ask + line, _MM_HINT_T0);
+      }
+      if constexpr (W::kScaled) {
+        const std::int64_t scale = b * W::kScales * static_cast<std::int64_t>(sizeof(S));
+        _mm_prefetch(stored + (R + r) * rows.scale_row_bytes + scale, _MM_HINT_T0);
       }
     }
     if constexpr (W::kScaled) start_sums(x + (kBlockVectors<W> - 1) * T * 8, acc);
