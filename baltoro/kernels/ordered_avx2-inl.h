@@ -160,7 +160,8 @@ struct BlockInt8 {
 };
 
 // Four parts of 32 columns with one scale. A code moved to where f32 has sign, exponent and mantissa is 2^-120 of its
-// value, denormals included; x and the scale make up for half of it each. A block with a NaN has a NaN for its scale.
+// value, denormals included; x and the scale make up for half of it each, so either overflows from 2^68 on. A block
+// with a NaN has a NaN for its scale.
 struct BlockFp8 : BlocksInOrder<128> {
   static constexpr std::int64_t kCols = 128, kReadCols = kCols, kScales = 4;
   static constexpr int kParts = 4, kPerPart = 4;
